@@ -1,0 +1,1 @@
+"""Recordings of camera and hands, and their offline evaluation."""

@@ -1,0 +1,1 @@
+"""Engines that run exported networks, and the weights bundles they run."""

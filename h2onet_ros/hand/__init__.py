@@ -1,0 +1,1 @@
+"""The hand as geometry: model, joints, parts, mesh hierarchy, spirals."""

@@ -1,0 +1,1 @@
+"""The H2ONet network in PyTorch, checkpoint import and export."""

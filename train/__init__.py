@@ -1,0 +1,1 @@
+"""Data sets, renderer, losses and programs for training (not installed with the node)."""
