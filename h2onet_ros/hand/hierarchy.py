@@ -24,7 +24,7 @@ class MeshHierarchy:
         spirals: for each level but the coarsest, `(n_k, L)` int32 spirals.
         upsample: for each level but the coarsest, `(n_k, n_{k+1})` float32 dense matrix that makes the
             vertices of level k from those of level k + 1; at most three weights in a row.
-        kept: for each level but the coarsest, `(n_{k+1},)` int32 indices of the vertices that level k + 1 keeps.
+        kept: for each level but the coarsest, `(n_{k+1},)` int32 indices of the vertices that stay.
     """
 
     faces: tuple[np.ndarray, ...]
@@ -36,7 +36,7 @@ class MeshHierarchy:
         levels = len(self.upsample)
         if (len(self.faces), len(self.spirals), len(self.kept)) != (levels + 1, levels, levels):
             raise ValueError(
-                f"expected {levels + 1} face arrays and {levels} spiral and index arrays for {levels} up-samplings, "
+                f"{levels} up-samplings need {levels + 1} face arrays, {levels} spiral and {levels} index arrays, "
                 f"got {len(self.faces)}, {len(self.spirals)} and {len(self.kept)}"
             )
         for k in range(levels):
@@ -44,11 +44,9 @@ class MeshHierarchy:
             expected_next = self.upsample[k + 1].shape[0] if k + 1 < levels else coarse
             if len(self.spirals[k]) != fine or len(self.kept[k]) != coarse or expected_next != coarse:
                 raise ValueError(f"level {k} of the mesh hierarchy does not fit its neighbours; rebuild it")
-            if (
-                self.faces[k].max() >= fine
-                or self.spirals[k].max() >= fine
-                or self.faces[k + 1].max() >= coarse
-            ):
+            indices = [(a, fine) for a in (self.faces[k], self.spirals[k], self.kept[k])]
+            indices.append((self.faces[k + 1], coarse))
+            if any(index.min() < 0 or index.max() >= count for index, count in indices):
                 raise ValueError(
                     f"level {k} of the mesh hierarchy refers to vertices it does not have; rebuild it"
                 )
@@ -157,8 +155,8 @@ def upsampling_matrix(
     """Weights that express each fine vertex by the corners of the closest coarse face.
 
     With `edge_rows="reference"`, a vertex whose closest point lies on an edge gets the two weights whose
-    combination of the edge's ends, seen as vectors from the origin, is closest to the vertex itself. Such rows
-    need not sum to 1; the published weights were trained with them.
+    combination of the edge's ends, seen as vectors from the origin, is closest to the vertex itself. Such
+    rows need not sum to 1; the published weights were trained with them.
 
     Args:
         fine: `(V, 3)`.
@@ -196,8 +194,8 @@ def closest_barycentric(points: np.ndarray, triangles: np.ndarray) -> tuple[np.n
         triangles: `(F, 3, 3)` corners.
 
     Returns:
-        `(face, weights)`: the closest triangle's index `(P,)` and the barycentric weights `(P, 3)` of its closest
-        point; weights are exactly zero for corners that do not bear on it (edges have two, corners one).
+        `(face, weights)`: the closest triangle's index `(P,)` and the barycentric weights `(P, 3)` of its
+        closest point; weights are exactly zero for corners that do not bear on it (edges have two, corners one).
     """
     a, b, c = triangles[:, 0], triangles[:, 1], triangles[:, 2]
     candidates = [_plane_weights(points, a, b, c)]
