@@ -36,7 +36,7 @@ class MeshHierarchy:
         levels = len(self.upsample)
         if (len(self.faces), len(self.spirals), len(self.kept)) != (levels + 1, levels, levels):
             raise ValueError(
-                f"{levels} up-samplings need {levels + 1} face arrays, {levels} spiral and {levels} index arrays, "
+                f"{levels} up-samplings need {levels + 1} face, {levels} spiral and {levels} index arrays, "
                 f"got {len(self.faces)}, {len(self.spirals)} and {len(self.kept)}"
             )
         for k in range(levels):
@@ -195,7 +195,7 @@ def closest_barycentric(points: np.ndarray, triangles: np.ndarray) -> tuple[np.n
 
     Returns:
         `(face, weights)`: the closest triangle's index `(P,)` and the barycentric weights `(P, 3)` of its
-        closest point; weights are exactly zero for corners that do not bear on it (edges have two, corners one).
+        closest point; weights are exactly zero for corners that do not bear on it.
     """
     a, b, c = triangles[:, 0], triangles[:, 1], triangles[:, 2]
     candidates = [_plane_weights(points, a, b, c)]

@@ -87,8 +87,8 @@ def spirals(faces: np.ndarray, vertex_count: int, length: int) -> np.ndarray:
             ring = _next_ring(rings, ring, seen)
         if len(spiral) < length:
             raise ValueError(
-                f"a spiral of {length} vertices was asked for, but vertex {vertex} reaches only {len(spiral)} "
-                "of the mesh; use a connected mesh with more vertices, fewer levels or shorter spirals"
+                f"spirals of {length} vertices were asked for, but vertex {vertex} reaches only {len(spiral)}; "
+                "use a connected mesh with more vertices, fewer levels or shorter spirals"
             )
         table[vertex] = spiral[:length]
     return table
