@@ -87,7 +87,7 @@ def spirals(faces: np.ndarray, vertex_count: int, length: int) -> np.ndarray:
             ring = _next_ring(rings, ring, seen)
         if len(spiral) < length:
             raise ValueError(
-                f"spirals of {length} vertices were asked for, but vertex {vertex} reaches only {len(spiral)}; "
+                f"spirals of {length} vertices were asked for, vertex {vertex} reaches only {len(spiral)}; "
                 "use a connected mesh with more vertices, fewer levels or shorter spirals"
             )
         table[vertex] = spiral[:length]
