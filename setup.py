@@ -1,0 +1,50 @@
+"""Installs h2onet_ros as an ament_python package (colcon) or with pip."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGE = "h2onet_ros"
+
+
+def files(folder, pattern):
+    """Paths of the files that match in a folder beside this one, as setuptools wants them."""
+    return sorted(str(path) for path in Path(folder).glob(pattern) if path.is_file())
+
+
+assets = [str(Path(path).relative_to(PACKAGE)) for path in files(PACKAGE, "assets/**/*")]
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="3D hand meshes from an RGB camera in ROS 2, with the multi-frame H2ONet network",
+    license="Apache-2.0",
+    maintainer="h2onet_ros maintainers",
+    maintainer_email="maintainers@h2onet-ros.example",
+    packages=find_packages(include=[PACKAGE, PACKAGE + ".*"]),
+    package_data={PACKAGE: assets},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
+        ("share/" + PACKAGE, ["package.xml"]),
+        ("share/" + PACKAGE + "/launch", files("launch", "*.launch.py")),
+        ("share/" + PACKAGE + "/config", files("config", "*.*")),
+    ],
+    zip_safe=False,
+    python_requires=">=3.10",
+    # ROS itself is no requirement here: it is either sourced or installed from requirements/ros_wheels.txt.
+    install_requires=["numpy", "onnxruntime>=1.17", "opencv-python-headless", "rosbags>=0.10", "tqdm"],
+    extras_require={
+        "mano": ["smplx"],
+        "openvino": ["openvino>=2024.0"],
+        "tensorrt": ["tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs"],
+        "train": ["moderngl", "onnx>=1.16", "pyyaml", "safetensors", "scipy", "torch>=2.2", "tqdm"],
+        "test": ["hypothesis", "mypy", "pytest", "pyyaml", "ruff"],
+    },
+    entry_points={
+        "console_scripts": [
+            "hand_mesh_node = h2onet_ros.ros.node:main",
+            "camera_player = h2onet_ros.ros.camera_player:main",
+            "hand_recorder = h2onet_ros.ros.recorder:main",
+        ],
+    },
+)
