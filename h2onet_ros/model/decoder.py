@@ -1,0 +1,106 @@
+"""Image features to mesh features and canonical vertices: spiral convolutions on a fixed mesh hierarchy."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from h2onet_ros.hand.topology import HandTopology
+
+from .blocks import pointwise
+from .config import H2ONetConfig
+
+LIFT_RADIUS = 0.015
+"""Metres; about half a finger segment."""
+
+
+def _lift_from_template(topology: HandTopology) -> np.ndarray:
+    """Start value (V_coarsest, 21) of the lift from joints to the coarsest mesh: near joints weigh more."""
+    coarsest = topology.template
+    for kept in topology.hierarchy.kept:
+        coarsest = coarsest[kept]
+    joints = topology.joint_regressor @ topology.template
+    squared = np.square(coarsest[:, None] - joints[None]).sum(-1)
+    weights = np.exp(-squared / (2 * LIFT_RADIUS**2)) + 1e-3
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+class SpiralConv(nn.Module):
+    """Linear layer on the concatenated features of each vertex's spiral (SpiralNet++, ICCVW 2019).
+
+    Args:
+        spirals: (V, K) vertex indices.
+    """
+
+    indices: Tensor
+
+    def __init__(self, cin: int, cout: int, spirals: np.ndarray) -> None:
+        super().__init__()
+        self.vertices, self.length = spirals.shape
+        self.register_buffer(
+            "indices",
+            torch.as_tensor(np.ascontiguousarray(spirals).reshape(-1), dtype=torch.int64),
+            persistent=False,
+        )
+        self.layer = nn.Linear(cin * self.length, cout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, V, cin) to (B, V, cout)."""
+        gathered = x.index_select(1, self.indices)
+        return self.layer(gathered.reshape(-1, self.vertices, self.length * x.shape[2]))
+
+
+class SpiralDeblock(nn.Module):
+    """Up-sampling to the next finer mesh by a constant matrix, spiral convolution, ReLU."""
+
+    matrix: Tensor
+
+    def __init__(self, cin: int, cout: int, spirals: np.ndarray, upsample: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("matrix", torch.as_tensor(upsample, dtype=torch.float32), persistent=False)
+        self.conv = SpiralConv(cin, cout, spirals)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, V_coarse, cin) to (B, V_fine, cout)."""
+        return F.relu(self.conv(torch.matmul(self.matrix, x)))
+
+
+class MeshDecoder(nn.Module):
+    """Samples the latent map at the image points, lifts the points to the coarsest mesh and refines it.
+
+    Args:
+        topology: mesh hierarchy, template and joint regressor.
+    """
+
+    def __init__(self, config: H2ONetConfig, topology: HandTopology) -> None:
+        super().__init__()
+        channels = config.mesh_channels
+        levels = len(channels) - 1
+        spirals, upsample = topology.hierarchy.spirals, topology.hierarchy.upsample
+        if len(upsample) != levels:
+            raise ValueError(f"the decoder needs a mesh hierarchy of {levels} halvings, got {len(upsample)}")
+        self.de_layer_conv = pointwise(config.latent, channels[0])
+        self.upsample = nn.Parameter(torch.as_tensor(_lift_from_template(topology)))
+        self.de_layer = nn.ModuleList(
+            SpiralDeblock(cin, cout, spirals[level], upsample[level])
+            for level, cin, cout in zip(reversed(range(levels)), channels[:-1], channels[1:], strict=True)
+        )
+        self.head = SpiralConv(channels[-1], 3, spirals[0])
+
+    def sample_points(self, latent: Tensor, uv: Tensor) -> Tensor:
+        """Features (B, 21, C) of the latent map (B, C', 4, 4) at the image points (B, 21, 2)."""
+        features = self.de_layer_conv(latent).float()
+        grid = ((uv.float() - 0.5) * 2.0).clamp(-1.0, 1.0)
+        sampled = F.grid_sample(
+            features, grid[:, :, None], mode="bilinear", padding_mode="zeros", align_corners=True
+        )
+        return sampled[..., 0].transpose(1, 2)
+
+    def refine(self, points: Tensor) -> Tensor:
+        """Finest mesh features (B, V, C) from the point features (B, 21, C')."""
+        x = torch.matmul(self.upsample, points)
+        for block in self.de_layer:
+            x = block(x)
+        return x

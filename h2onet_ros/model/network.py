@@ -1,0 +1,238 @@
+"""H2ONet: three crops of a right hand in, its mesh, joints, orientation and finger occlusion out.
+
+"H2ONet: Hand-Occlusion-and-Orientation-aware Network for Real-time 3D Hand Mesh Reconstruction", CVPR 2023.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from h2onet_ros.hand.topology import HandTopology
+
+from .backbone import Backbone
+from .config import IMAGE_SIZE, H2ONetConfig
+from .decoder import MeshDecoder, SpiralConv
+from .fusion import FingerFusion, OcclusionClassifier, choose_unoccluded
+from .orientation import OrientationRegressor, rotation_from_6d
+
+
+class FrameFeatures(NamedTuple):
+    """Everything kept of one frame; B hands.
+
+    Attributes:
+        uv: (B, 21, 2) image points, 0..1 across the crop.
+        occlusion_logits: (B, 2, 6), class 0 visible and 1 occluded; columns thumb..little, whole hand. NaN in the
+            single-frame variant, which has no classifier.
+        vertex_features: (B, V, C) finest mesh features; C is 0 in the single-frame variant.
+        orientation: (B, D) orientation feature.
+        vertices: (B, V, 3) canonical vertices (no global rotation), metres.
+    """
+
+    uv: Tensor
+    occlusion_logits: Tensor
+    vertex_features: Tensor
+    orientation: Tensor
+    vertices: Tensor
+
+
+class FusedHands(NamedTuple):
+    """The answer for the current frame.
+
+    Attributes:
+        vertices: (B, V, 3) oriented, metres, relative to the wrist joint.
+        joints: (B, 21, 3) likewise; regressed from these vertices.
+        rotation: (B, 3, 3) from the canonical orientation to the camera.
+        occlusion: (B, 6) probability of being occluded; NaN in the single-frame variant.
+    """
+
+    vertices: Tensor
+    joints: Tensor
+    rotation: Tensor
+    occlusion: Tensor
+
+
+class TrainingOutput(NamedTuple):
+    """All outputs the losses need; F frames (3 or 1; frame 0 is now), B samples.
+
+    Attributes:
+        uv: (F, B, 21, 2) image points, 0..1 across the crop.
+        occlusion_logits: (F, B, 2, 6); NaN in the single-frame variant.
+        vertices: (F, B, V, 3) canonical; frame 0 includes the fused offset.
+        joints: (F, B, 21, 3) canonical.
+        rotation: (F, B, 3, 3) per-frame rotation R.
+        rotation_offset: (B, 3, 3) offset rotation of frame 0; the identity in the single-frame variant.
+        vertices_oriented: (F, B, V, 3), rotated about their wrist by R, in frame 0 also by the offset. No gradient
+            flows into the canonical vertices.
+        joints_oriented: (F, B, 21, 3), rotated by R alone, in frame 0 too, as the published training does.
+        rotation_6d: (F, B, 6) what R was made from.
+        rotation_offset_6d: (B, 6).
+    """
+
+    uv: Tensor
+    occlusion_logits: Tensor
+    vertices: Tensor
+    joints: Tensor
+    rotation: Tensor
+    rotation_offset: Tensor
+    vertices_oriented: Tensor
+    joints_oriented: Tensor
+    rotation_6d: Tensor
+    rotation_offset_6d: Tensor
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager:
+    """Geometry in metres needs float32 even where the caller trains in bfloat16."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
+class Decoder(MeshDecoder):
+    """The mesh decoder with the heads that hang on it."""
+
+    def __init__(self, config: H2ONetConfig, topology: HandTopology) -> None:
+        super().__init__(config, topology)
+        self.rot_reg = OrientationRegressor(config)
+        if config.multi_frame:
+            self.occ_pred = OcclusionClassifier(config)
+            self.offset_pred = FingerFusion(config, topology.hierarchy.spirals[0], topology.vertex_part)
+
+
+class H2ONet(nn.Module):
+    """The network, for any template and width.
+
+    `encode` depends on one frame only and `fuse` combines three encoded frames, so a live system encodes each frame
+    once and keeps the features. `forward` does both for training, on all frames at once.
+
+    Args:
+        config: variant and width.
+        topology: mesh, hierarchy, parts and joint regressor of the hand to predict.
+    """
+
+    joint_regressor: Tensor
+
+    def __init__(self, config: H2ONetConfig, topology: HandTopology) -> None:
+        super().__init__()
+        self.config = config
+        self.topology = topology
+        self.backbone = Backbone(config)
+        self.decoder3d = Decoder(config, topology)
+        self.register_buffer("joint_regressor", torch.as_tensor(topology.joint_regressor), persistent=False)
+
+    def encode(self, images: Tensor) -> FrameFeatures:
+        """Features of one frame each.
+
+        Args:
+            images: (B, 3, 128, 128) RGB in 0..1, right hands.
+        """
+        decoder = self.decoder3d
+        latent, joint_feature, rotation_feature, uv = self.backbone(images)
+        points = decoder.sample_points(latent, uv)
+        mesh = decoder.refine(points)
+        with _full_precision(images.device):
+            vertices = decoder.head(mesh.float())
+        if self.config.multi_frame:
+            logits = decoder.occ_pred(points.detach()).float()
+        else:
+            logits = vertices.new_full((vertices.shape[0], 2, 6), float("nan"))
+            mesh = mesh[..., :0]
+        orientation = decoder.rot_reg.feature(joint_feature.detach(), rotation_feature)
+        return FrameFeatures(uv.float(), logits, mesh, orientation, vertices)
+
+    def fuse(self, now: FrameFeatures, short: FrameFeatures, long: FrameFeatures) -> FusedHands:
+        """The current hands, given the same hands a short and a long time ago.
+
+        The single-frame variant looks at `now` alone.
+        """
+        vertices = now.vertices
+        rotation_6d = self.decoder3d.rot_reg.rotation_6d(now.orientation)
+        if self.config.multi_frame:
+            vertices = vertices + self._vertex_offset(now, short, long)
+            offset_6d = self._offset_6d(now, short, long)
+        with _full_precision(vertices.device):
+            rotation = rotation_from_6d(rotation_6d.float())
+            if self.config.multi_frame:
+                rotation = rotation_from_6d(offset_6d.float()) @ rotation
+            joints = self.joints(vertices)
+            turned = rotation.transpose(1, 2)
+            wrist = joints[:, :1]
+            return FusedHands(
+                (vertices - wrist) @ turned,
+                (joints - wrist) @ turned,
+                rotation,
+                torch.softmax(now.occlusion_logits, 1)[:, 1],
+            )
+
+    def forward(self, images: Tensor) -> TrainingOutput:
+        """All outputs for training.
+
+        Args:
+            images: (F, B, 3, 128, 128); F is 3 (now, short-term past, long-term past) or, single-frame, 1.
+        """
+        frames, batch = images.shape[:2]
+        if frames != self.config.frames or images.shape[2:] != (3, IMAGE_SIZE, IMAGE_SIZE):
+            raise ValueError(
+                f"the {self.config.variant} network needs images of shape "
+                f"({self.config.frames}, B, 3, {IMAGE_SIZE}, {IMAGE_SIZE}), got {tuple(images.shape)}"
+            )
+        encoded = self.encode(images.flatten(0, 1))
+        rotation_6d = self.decoder3d.rot_reg.rotation_6d(encoded.orientation).float()
+        vertices = encoded.vertices
+        if self.config.multi_frame:
+            now, short, long = (
+                FrameFeatures(*parts) for parts in zip(*(x.chunk(3) for x in encoded), strict=True)
+            )
+            vertices = torch.cat((vertices[:batch] + self._vertex_offset(now, short, long), vertices[batch:]))
+            offset_6d = self._offset_6d(now, short, long).float()
+        else:
+            offset_6d = rotation_6d.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]).repeat(batch, 1)
+        with _full_precision(images.device):
+            joints = self.joints(vertices)
+            rotation = rotation_from_6d(rotation_6d)
+            rotation_offset = rotation_from_6d(offset_6d)
+            full_rotation = rotation
+            if self.config.multi_frame:
+                full_rotation = torch.cat((rotation_offset @ rotation[:batch], rotation[batch:]))
+            wrist = joints[:, :1].detach()
+            vertices_oriented = (vertices.detach() - wrist) @ full_rotation.transpose(1, 2) + wrist
+            joints_oriented = (joints.detach() - wrist) @ rotation.transpose(1, 2) + wrist
+
+        def split(x: Tensor) -> Tensor:
+            return x.unflatten(0, (frames, batch))
+
+        return TrainingOutput(
+            split(encoded.uv),
+            split(encoded.occlusion_logits),
+            split(vertices),
+            split(joints),
+            split(rotation),
+            rotation_offset,
+            split(vertices_oriented),
+            split(joints_oriented),
+            split(rotation_6d),
+            offset_6d,
+        )
+
+    def joints(self, vertices: Tensor) -> Tensor:
+        """Joints (..., 21, 3) from vertices (..., V, 3)."""
+        return torch.matmul(self.joint_regressor, vertices)
+
+    def _vertex_offset(self, now: FrameFeatures, short: FrameFeatures, long: FrameFeatures) -> Tensor:
+        fusion = self.decoder3d.offset_pred
+        features = fusion.features(
+            (now.occlusion_logits, short.occlusion_logits, long.occlusion_logits),
+            (now.vertex_features, short.vertex_features, long.vertex_features),
+        )
+        with _full_precision(features.device):
+            return fusion.head(features.float())
+
+    def _offset_6d(self, now: FrameFeatures, short: FrameFeatures, long: FrameFeatures) -> Tensor:
+        chosen = choose_unoccluded(
+            (now.occlusion_logits, short.occlusion_logits, long.occlusion_logits),
+            (now.orientation, short.orientation, long.orientation),
+        )
+        return self.decoder3d.rot_reg.offset_6d(now.orientation, chosen)
