@@ -192,7 +192,7 @@ class _Converter:
 def convert(data: bytes, output_names: list[str]) -> onnx.ModelProto:
     """An ONNX model with the arithmetic of the TFLite file `data`.
 
-    The input `image` is (1, 3, H, W) float32; the outputs keep TFLite's shapes, named `output_names` in order.
+    The input `image` is (1, 3, H, W) float32; outputs keep TFLite's shapes, named `output_names` in order.
 
     Raises:
         ConversionError: the file holds a layer, option or data type this converter does not know.

@@ -1,0 +1,144 @@
+"""Finds palms in a whole image with MediaPipe's palm network (a single-shot detector on 192 x 192 pixels).
+
+Described in "MediaPipe Hands: On-device Real-time Hand Tracking" (Zhang et al., 2020), section 3.1: palms, not
+hands, because they are rigid and nearly square. The network gives a box and seven points for each anchor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from h2onet_ros.perception.network import load_network
+from h2onet_ros.perception.types import FloatArray, Region, check_array
+
+PALM_ASSET = Path(__file__).parents[1] / "assets" / "palm_detection" / "palm_detection.onnx"
+INPUT_SIZE = 192
+PALM_POINTS = ("wrist", "index_1", "middle_1", "ring_1", "little_1", "thumb_1", "thumb_2")
+"""The seven points of a palm, by our joint names."""
+
+_CELLS = ((8, 2), (16, 6))  # stride in pixels, anchors per cell
+_NMS_IOU = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class PalmDetection:
+    """A palm in image pixels.
+
+    Attributes:
+        score: 0 to 1.
+        box: `(4,)` left, top, right, bottom; a square.
+        points: `(7, 2)` in the order of PALM_POINTS.
+    """
+
+    score: float
+    box: FloatArray
+    points: FloatArray
+
+    def __post_init__(self) -> None:
+        check_array("PalmDetection", "box", self.box, (4,))
+        check_array("PalmDetection", "points", self.points, (7, 2))
+
+
+def _anchors() -> FloatArray:
+    """`(2016, 2)` centres of the anchors in input pixels, in the network's order."""
+    centres = []
+    for stride, per_cell in _CELLS:
+        cells = INPUT_SIZE // stride
+        y, x = np.mgrid[:cells, :cells].reshape(2, -1)
+        centres.append(np.repeat(np.stack([x, y], -1), per_cell, 0) * stride + stride / 2)
+    return np.concatenate(centres).astype(np.float32)
+
+
+class PalmDetector:
+    """Runs the palm network with ONNX Runtime.
+
+    Args:
+        path: the ONNX file; the committed asset by default.
+        threshold: least score of a detection, 0 to 1.
+        threads: of the network; one is enough (about 5 ms) and leaves the others alone.
+
+    Raises:
+        NetworkError: the file is missing or is another network.
+    """
+
+    def __init__(self, path: Path = PALM_ASSET, threshold: float = 0.5, threads: int = 1) -> None:
+        if not 0 < threshold < 1:
+            raise ValueError(f"PalmDetector: expected a threshold between 0 and 1, got {threshold}")
+        self._network = load_network(
+            path, {"image": (1, 3, INPUT_SIZE, INPUT_SIZE)}, ("boxes", "scores"), threads
+        )
+        self._threshold = threshold
+        self._logit_threshold = float(np.log(threshold / (1 - threshold)))
+        self._anchors = _anchors()
+
+    def detect(self, rgb: NDArray[np.uint8]) -> list[PalmDetection]:
+        """Palms in an RGB image `(H, W, 3)` uint8, best first."""
+        image, scale, offset = letterbox(rgb, INPUT_SIZE)
+        tensor = np.ascontiguousarray(image.transpose(2, 0, 1))[None].astype(np.float32) / 255
+        boxes, logits = self._network.run(None, {"image": tensor})
+        chosen = np.flatnonzero(logits[0, :, 0] > self._logit_threshold)
+        if not len(chosen):
+            return []
+        scores = 1 / (1 + np.exp(-logits[0, chosen, 0]))
+        # Each row: box centre x, y and size, then seven points; all but the size relative to the anchor.
+        raw = boxes[0, chosen].reshape(-1, 9, 2)
+        raw[:, [0, *range(2, 9)]] += self._anchors[chosen, None]
+        half = raw[:, 1] / 2
+        corners = np.concatenate([raw[:, 0] - half, raw[:, 0] + half], 1).reshape(-1, 2, 2)
+        points = np.concatenate([corners, raw[:, 2:]], 1)
+        # The letterbox maps pixel edges, the rest of the code counts from pixel centres.
+        points = (points - offset) / scale - 0.5
+        return [
+            PalmDetection(float(score), merged[:2].reshape(4), merged[2:])
+            for score, merged in weighted_suppression(scores, points)
+        ]
+
+
+def letterbox(rgb: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], float, FloatArray]:
+    """The image shrunk to fit a black square of `size` pixels, centred.
+
+    Returns the square `(size, size, 3)`, the scale and the offset `(2,)`: pixel edges map by scale, then offset.
+    """
+    height, width = rgb.shape[:2]
+    scale = size / max(height, width)
+    small_width, small_height = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (size - small_width) // 2, (size - small_height) // 2
+    square = np.zeros((size, size, 3), np.uint8)
+    target = square[top : top + small_height, left : left + small_width]
+    target[:] = cv2.resize(rgb, (small_width, small_height), interpolation=cv2.INTER_LINEAR)
+    return square, scale, np.array([left, top], np.float32)
+
+
+def weighted_suppression(scores: FloatArray, points: FloatArray) -> list[tuple[float, FloatArray]]:
+    """Merge overlapping detections into their score-weighted mean, best first.
+
+    Args:
+        scores: `(N,)`.
+        points: `(N, P, 2)`; the first two are the top left and bottom right corners of the box.
+
+    Returns:
+        Pairs of the cluster's best score and its merged points `(P, 2)`.
+    """
+    order = np.argsort(-scores, kind="stable")
+    merged = []
+    while len(order):
+        best = order[0]
+        cluster = _iou(points[best, :2], points[order, :2]) > _NMS_IOU
+        cluster[0] = True
+        members = order[cluster]
+        weights = scores[members] / scores[members].sum()
+        merged.append((float(scores[best]), np.tensordot(weights, points[members], 1).astype(np.float32)))
+        order = order[~cluster]
+    return merged
+
+
+def _iou(box: FloatArray, boxes: FloatArray) -> FloatArray:
+    size = np.clip(np.minimum(box[1], boxes[:, 1]) - np.maximum(box[0], boxes[:, 0]), 0, None)
+    intersection = size[:, 0] * size[:, 1]
+    area = np.prod(boxes[:, 1] - boxes[:, 0], -1)
+    return intersection / np.maximum(np.prod(box[1] - box[0]) + area - intersection, 1e-9)
