@@ -54,8 +54,8 @@ class HandTopology:
                 raise ValueError(f"topology: {name} must have shape {shape}, got {getattr(self, name).shape}")
         if self.hierarchy.vertex_counts[0] != vertices:
             raise ValueError(
-                f"topology: the finest level of the hierarchy has {self.hierarchy.vertex_counts[0]} vertices, "
-                f"the template {vertices}; build the hierarchy from this template"
+                f"topology: the finest level of the hierarchy has {self.hierarchy.vertex_counts[0]} "
+                f"vertices, the template {vertices}; build the hierarchy from this template"
             )
         if faces == 0 or self.faces.min() < 0 or self.faces.max() >= vertices:
             raise ValueError(f"topology: faces must index the {vertices} vertices of the template")

@@ -1,6 +1,8 @@
-"""Multi-frame parts: which fingers are occluded, and fusing three frames finger by finger and as a whole hand."""
+"""Multi-frame parts: finger occlusion, and fusion of three frames finger by finger and as a whole hand."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -11,23 +13,23 @@ from .decoder import SpiralConv
 
 FINGERS = 5
 
-# Rows of the 21 points that each head reads. The published weights were trained with rows in MANO's native joint
-# order although the points come in the standard order, so "thumb" really reads points of the ring and little
-# finger. The weights depend on it; for new weights it is as good as any other choice of points.
+# Rows of the 21 points that each head reads. The published weights were trained with rows in MANO's native
+# joint order although the points come in the standard order, so "thumb" really reads points of the ring and
+# little finger. The weights depend on it; for new weights it is as good as any other choice of points.
 FINGER_POINTS = ((13, 14, 15, 16), (1, 2, 3, 17), (4, 5, 6, 18), (10, 11, 12, 19), (7, 8, 9, 20))
 PALM_POINTS = (0, 1, 4, 10, 7)
 
 
 def _conv_mlp(*sizes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for cin, cout in zip(sizes[:-1], sizes[1:], strict=True):
+    for cin, cout in pairwise(sizes):
         layers += [nn.Conv1d(cin, cout, 1), nn.BatchNorm1d(cout), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
 def _norm_mlp(*sizes: int) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for cin, cout in zip(sizes[:-1], sizes[1:], strict=True):
+    for cin, cout in pairwise(sizes):
         layers += [nn.Linear(cin, cout), nn.BatchNorm1d(cout), nn.ReLU()]
     return layers
 
@@ -54,8 +56,9 @@ class OcclusionClassifier(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """Logits (B, 2, 6) from point features (B, 21, C): class 0 visible, 1 occluded."""
-        # The shared layer works on each point alone, so it runs once on the 21 points. Each index set is then
-        # taken from its result; that holds in training too, up to the weight of repeated points in the statistics.
+        # The shared layer works on each point alone, so it runs once on the 21 points. Each index set is
+        # then taken from its result. In training this differs from a run per set in the weight of repeated
+        # points in the batch statistics alone.
         x = self.pre_layer(points.transpose(1, 2))
         fingers = x.index_select(2, self.finger_points).reshape(-1, self.channels, FINGERS, 4)
         finger_feature = self.base_layer(fingers.transpose(1, 2).flatten(1))
@@ -113,8 +116,8 @@ def choose_unoccluded(
     """Hand-level choice: the first frame, from now backwards, with a finger in sight, else the current one.
 
     Args:
-        logits: (B, 2, 6) per frame. A frame counts as occluded when all five fingers do; the whole-hand column
-            is not used.
+        logits: (B, 2, 6) per frame. A frame counts as occluded when all five fingers do; the whole-hand
+            column is not used.
         features: (B, D) per frame.
 
     Returns:

@@ -15,7 +15,7 @@ from h2onet_ros.hand.topology import HandTopology
 
 from .backbone import Backbone
 from .config import IMAGE_SIZE, H2ONetConfig
-from .decoder import MeshDecoder, SpiralConv
+from .decoder import MeshDecoder
 from .fusion import FingerFusion, OcclusionClassifier, choose_unoccluded
 from .orientation import OrientationRegressor, rotation_from_6d
 
@@ -25,8 +25,8 @@ class FrameFeatures(NamedTuple):
 
     Attributes:
         uv: (B, 21, 2) image points, 0..1 across the crop.
-        occlusion_logits: (B, 2, 6), class 0 visible and 1 occluded; columns thumb..little, whole hand. NaN in the
-            single-frame variant, which has no classifier.
+        occlusion_logits: (B, 2, 6), class 0 visible and 1 occluded; columns thumb..little, whole hand. NaN in
+            the single-frame variant, which has no classifier.
         vertex_features: (B, V, C) finest mesh features; C is 0 in the single-frame variant.
         orientation: (B, D) orientation feature.
         vertices: (B, V, 3) canonical vertices (no global rotation), metres.
@@ -64,10 +64,11 @@ class TrainingOutput(NamedTuple):
         vertices: (F, B, V, 3) canonical; frame 0 includes the fused offset.
         joints: (F, B, 21, 3) canonical.
         rotation: (F, B, 3, 3) per-frame rotation R.
-        rotation_offset: (B, 3, 3) offset rotation of frame 0; the identity in the single-frame variant.
-        vertices_oriented: (F, B, V, 3), rotated about their wrist by R, in frame 0 also by the offset. No gradient
-            flows into the canonical vertices.
-        joints_oriented: (F, B, 21, 3), rotated by R alone, in frame 0 too, as the published training does.
+        rotation_offset: (B, 3, 3) offset rotation of frame 0; the identity in the single-frame
+            variant.
+        vertices_oriented: (F, B, V, 3), rotated about their wrist by R, in frame 0 also by the offset. No
+            gradient flows into the canonical vertices.
+        joints_oriented: (F, B, 21, 3), rotated by R alone, in frame 0 too, as in the published training.
         rotation_6d: (F, B, 6) what R was made from.
         rotation_offset_6d: (B, 6).
     """
@@ -105,8 +106,8 @@ class Decoder(MeshDecoder):
 class H2ONet(nn.Module):
     """The network, for any template and width.
 
-    `encode` depends on one frame only and `fuse` combines three encoded frames, so a live system encodes each frame
-    once and keeps the features. `forward` does both for training, on all frames at once.
+    `encode` depends on one frame only and `fuse` combines three encoded frames, so a live system encodes each
+    frame once and keeps the features. `forward` does both for training, on all frames at once.
 
     Args:
         config: variant and width.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +34,7 @@ def _cross(x: Tensor, y: Tensor) -> Tensor:
 def _mlp(*sizes: int) -> nn.Sequential:
     """Linear layers with ReLU between them."""
     layers: list[nn.Module] = []
-    for cin, cout in zip(sizes[:-1], sizes[1:], strict=True):
+    for cin, cout in pairwise(sizes):
         layers += [nn.Linear(cin, cout), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -40,8 +42,8 @@ def _mlp(*sizes: int) -> nn.Sequential:
 class OrientationRegressor(nn.Module):
     """Deepest features to an orientation feature, and that to a 6D rotation.
 
-    The multi-frame variant has a second head that reads the orientation features of the current and of a chosen,
-    not occluded, frame, and gives the current frame's offset rotation.
+    The multi-frame variant has a second head that reads the orientation features of the current and of a
+    chosen, not occluded, frame, and gives the current frame's offset rotation.
     """
 
     def __init__(self, config: H2ONetConfig) -> None:
@@ -61,9 +63,11 @@ class OrientationRegressor(nn.Module):
         self._start_near_identity()
 
     def _start_near_identity(self) -> None:
-        heads = [block for name, block in self.named_children() if name.startswith("fc_block")]
-        for head in heads:
-            last = head[-1]
+        for name in ("fc_block", "fc_block1", "fc_block2"):
+            if not hasattr(self, name):
+                continue
+            last = self.get_submodule(f"{name}.6")
+            assert isinstance(last, nn.Linear)
             with torch.no_grad():
                 last.weight.mul_(0.1)
                 last.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))
@@ -78,5 +82,5 @@ class OrientationRegressor(nn.Module):
         return self.fc_block1(feature) if hasattr(self, "fc_block1") else self.fc_block(feature)
 
     def offset_6d(self, now: Tensor, chosen: Tensor) -> Tensor:
-        """6D offset rotation (B, 6) of the current frame, given the chosen frame's feature too (both (B, D))."""
+        """6D offset rotation (B, 6) of the current frame, given the chosen frame's feature, both (B, D)."""
         return self.fc_block2(torch.cat((now, chosen), 1))

@@ -34,6 +34,6 @@ def convert_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             converted[FIFTH_HEAD_IN_LIST + name.removeprefix(FIFTH_HEAD)] = tensor
     weight = converted.get(SPACE_TO_DEPTH_WEIGHT)
     if weight is not None and weight.ndim == 4 and weight.shape[2:] == (1, 1) and weight.shape[1] % 4 == 0:
-        # Space-to-depth orders its channels (input channel, row parity, column parity), as a 2 x 2 kernel does.
+        # Space-to-depth orders its channels (input channel, row parity, column parity), like a 2 x 2 kernel.
         converted[SPACE_TO_DEPTH_WEIGHT] = weight.reshape(weight.shape[0], weight.shape[1] // 4, 2, 2)
     return converted
