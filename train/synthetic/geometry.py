@@ -1,0 +1,326 @@
+"""Triangles of everything in a scene: the hand, its fore-arm, simple things; normals and soft contact shadow.
+
+What is drawn is a *soup*: an array `(3 * triangles, 15)` of corners whose columns are named by `SOUP_COLUMNS`.
+A soup needs no index buffers, so a whole batch of different scenes travels to the graphics card at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.spatial.transform import Rotation
+
+from h2onet_ros.hand.model import HandModel
+
+SOUP_COLUMNS = (
+    "x",
+    "y",
+    "z",
+    "nx",
+    "ny",
+    "nz",
+    "u",
+    "v",
+    "layer",
+    "red",
+    "green",
+    "blue",
+    "ambient",
+    "gloss",
+    "id",
+)
+SOUP_WIDTH = len(SOUP_COLUMNS)
+
+ID_BACKGROUND, ID_FOREARM, ID_OTHER_HAND, ID_THING = 0, 7, 8, 9
+"""Ids drawn beside 1..6, which are the labelled hand's parts in the order of `PART_NAMES`."""
+
+NO_TEXTURE = -1.0
+
+
+def soup(
+    positions: np.ndarray,
+    normals: np.ndarray,
+    texture: np.ndarray | float = 0.0,
+    layer: float = NO_TEXTURE,
+    colour: np.ndarray | float = 1.0,
+    ambient: np.ndarray | float = 1.0,
+    gloss: float = 0.2,
+    identity: np.ndarray | float = ID_THING,
+) -> np.ndarray:
+    """Pack corners: positions and normals `(n, 3)`, texture coordinates `(n, 2)`, linear colour `(n, 3)`."""
+    out = np.empty((len(positions), SOUP_WIDTH), np.float32)
+    out[:, 0:3], out[:, 3:6], out[:, 6:8] = positions, normals, texture
+    out[:, 8], out[:, 9:12] = layer, colour
+    out[:, 12], out[:, 13], out[:, 14] = ambient, gloss, identity
+    return out
+
+
+class HandSurface:
+    """The hand model's surface prepared for drawing many poses of it at once."""
+
+    def __init__(self, hand: HandModel) -> None:
+        self.hand = hand
+        self.faces = np.asarray(hand.faces, np.int64)
+        self.corners = self.faces.reshape(-1)
+        self.part_ids = np.repeat(np.asarray(hand.face_part, np.float32) + 1, 3)
+        uv = np.asarray(hand.uv, np.float64)
+        self.uv_low, self.uv_high = uv.min(0) - 0.004, uv.max(0) + 0.004
+        self.texture = ((uv - self.uv_low) / (self.uv_high - self.uv_low))[
+            np.asarray(hand.uv_faces).reshape(-1)
+        ]
+        rows = self.corners
+        columns = np.repeat(np.arange(len(self.faces)), 3)
+        shape = (len(hand.template), len(self.faces))
+        self._incidence = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape)
+        ring = np.asarray(hand.wrist_ring)
+        centre = np.asarray(hand.template)[ring].mean(0)
+        knuckles = np.asarray(hand.joint_regressor)[[1, 4, 7, 10]] @ np.asarray(hand.template)
+        self.forward = (knuckles.mean(0) - centre) / np.linalg.norm(knuckles.mean(0) - centre)
+        thumbward = knuckles[0] - knuckles[2]
+        thumbward -= self.forward * (thumbward @ self.forward)
+        self.thumbward = thumbward / np.linalg.norm(thumbward)
+        self.dorsal = np.cross(self.thumbward, self.forward)
+        if self.dorsal @ np.asarray(hand.joint_axes)[4, :, 0] != 0 and self._flexes_towards(self.dorsal):
+            self.dorsal = -self.dorsal
+        offsets = np.asarray(hand.template)[ring] - centre
+        angle = np.arctan2(offsets @ self.dorsal, offsets @ self.thumbward)
+        self.ring = ring[np.argsort(angle)]
+
+    def _flexes_towards(self, direction: np.ndarray) -> bool:
+        """Whether bending the middle finger moves its tip along `direction`."""
+        flexion = np.asarray(self.hand.joint_axes)[4, :, 0]
+        return bool(np.cross(flexion, self.forward) @ direction > 0)
+
+    def normals(self, vertices: np.ndarray) -> np.ndarray:
+        """Smooth unit normals `(n, V, 3)` of vertices `(n, V, 3)`, seamless since they use the welded mesh."""
+        a, b, c = (vertices[:, self.faces[:, k]] for k in range(3))
+        flat = np.cross(b - a, c - a).transpose(1, 0, 2).reshape(len(self.faces), -1)
+        smooth = (self._incidence @ flat).reshape(vertices.shape[1], len(vertices), 3).transpose(1, 0, 2)
+        return smooth / np.maximum(np.linalg.norm(smooth, axis=2, keepdims=True), 1e-12)
+
+
+def contact_shade(
+    vertices: np.ndarray, normals: np.ndarray, joints: np.ndarray, own_finger: np.ndarray
+) -> np.ndarray:
+    """How open each vertex is to the light from everywhere, `(n, V)` in [0.25, 1].
+
+    The bones' flesh as spheres takes light away from what faces it; a finger does not darken itself.
+    `joints` `(n, 21, 3)` in standard order, `own_finger` `(V,)` part indices (5: palm).
+    """
+    centres, radii, owners = [], [], []
+    for finger in range(5):
+        for bone in range(3):
+            a, b = joints[:, 1 + 4 * finger + bone], joints[:, 2 + 4 * finger + bone]
+            for share in (0.3, 0.8):
+                centres.append(a * (1 - share) + b * share)
+                radii.append(0.0095 - 0.001 * bone)
+                owners.append(finger)
+    for finger in range(1, 5):
+        for share in (0.45, 0.85):
+            centres.append(joints[:, 0] * (1 - share) + joints[:, 1 + 4 * finger] * share)
+            radii.append(0.013)
+            owners.append(5)
+    spheres = np.stack(centres, 1).astype(np.float32)
+    radius2 = np.square(np.asarray(radii, np.float32))
+    towards = spheres[:, None] - vertices[:, :, None]
+    distance2 = np.maximum(np.einsum("nvsk,nvsk->nvs", towards, towards), radius2)
+    facing = np.einsum("nvsk,nvk->nvs", towards, normals) / np.sqrt(distance2)
+    blocked = np.clip(0.15 + 0.85 * facing, 0, 1) * radius2 / distance2
+    blocked *= own_finger[:, None] != np.asarray(owners)
+    return np.clip(np.prod(1 - np.clip(blocked, 0, 0.9), axis=2), 0.25, 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Forearm:
+    """A stub of arm behind the wrist.
+
+    Radii are in metres; `sleeve_start` is the distance from the wrist at which a sleeve begins (beyond
+    `length`: bare arm), `wrist_flexion` and `wrist_deviation` bend the arm against the hand (radians).
+    """
+
+    length: float
+    wrist_flexion: float
+    wrist_deviation: float
+    width: float
+    thickness: float
+    sleeve_start: float
+    sleeve_gap: float
+    sleeve_colour: np.ndarray
+    sleeve_layer: float
+    band_start: float
+    band_width: float
+    band_colour: np.ndarray
+
+
+def forearm_soup(
+    surface: HandSurface,
+    forearm: Forearm,
+    ring: np.ndarray,
+    rotation: np.ndarray,
+    skin_layer: float,
+    skin_colour: np.ndarray,
+    identity: float = ID_FOREARM,
+) -> np.ndarray:
+    """Corners of the arm that continues the wrist ring `(R, 3)` of a hand turned by `rotation` `(3, 3)`."""
+    right, up, back = rotation @ surface.thumbward, rotation @ surface.dorsal, -(rotation @ surface.forward)
+    bend = Rotation.from_rotvec(right * forearm.wrist_flexion + up * forearm.wrist_deviation).as_matrix()
+    axis = bend @ back
+    side, top = bend @ right, bend @ up
+    centre = ring.mean(0)
+    offsets = ring - centre
+    angle = np.linspace(-np.pi, np.pi, len(ring), endpoint=False)
+    # Angles of the ring itself, so that the first section is the wrist and no twist creeps in.
+    angle = np.arctan2(offsets @ up, offsets @ right)
+    stops = [0.0, 0.012, 0.03]
+    marks = [forearm.band_start, forearm.band_start + forearm.band_width, forearm.sleeve_start]
+    stops += [m for m in marks if 0.031 < m < forearm.length] + [0.06, 0.1, 0.16, forearm.length]
+    distances = np.unique(np.clip(stops, 0, forearm.length))
+
+    def section(s: float, grow: float) -> np.ndarray:
+        share = min(1.0, s / 0.05)
+        full = min(1.0, s / 0.18)
+        width = (1 - full) * np.abs(offsets @ right).max() + full * forearm.width
+        thickness = (1 - full) * np.abs(offsets @ up).max() + full * forearm.thickness
+        tube = np.cos(angle)[:, None] * side * (width + grow) + np.sin(angle)[:, None] * top * (
+            thickness + grow
+        )
+        turned = (1 - share) * offsets + share * tube
+        # Leave the wrist along the hand, then curve into the arm's own direction.
+        path = centre + back * min(s, 0.015) + axis * max(0.0, s - 0.015)
+        return path + turned + (0 if share < 1 else 0)
+
+    rows: list[tuple[np.ndarray, np.ndarray, float, float]] = []
+    skin = np.asarray(skin_colour, np.float32)
+    for s in distances:
+        in_sleeve, in_band = (
+            s >= forearm.sleeve_start,
+            forearm.band_start <= s < forearm.band_start + forearm.band_width,
+        )
+        if in_sleeve and (not rows or rows[-1][2] != forearm.sleeve_layer):
+            rows.append((section(s, 0.0), skin, skin_layer, s))
+        grow = forearm.sleeve_gap if in_sleeve else (0.003 if in_band else 0.0)
+        colour = forearm.sleeve_colour if in_sleeve else (forearm.band_colour if in_band else skin)
+        layer = forearm.sleeve_layer if in_sleeve else (NO_TEXTURE if in_band else skin_layer)
+        rows.append((section(s, grow), colour, layer, s))
+    return _tube(rows, surface, centre, identity)
+
+
+def _tube(
+    rows: list[tuple[np.ndarray, np.ndarray, float, float]],
+    surface: HandSurface,
+    centre: np.ndarray,
+    identity: float,
+) -> np.ndarray:
+    count = len(rows[0][0])
+    around = np.arange(count)
+    nxt = (around + 1) % count
+    ring_corner = {int(v): i for i, v in enumerate(surface.corners)}
+    skin_uv = surface.texture[[ring_corner[int(v)] for v in surface.ring]]
+    cloth_u = np.abs(np.linspace(-1, 1, count))
+    pieces = []
+    for (low, colour, layer, s0), (high, end_colour, end_layer, s1) in zip(rows[:-1], rows[1:]):
+        colour, layer = (colour, layer) if layer == end_layer else (end_colour, end_layer)
+        quads = np.stack([low[around], low[nxt], high[nxt], low[around], high[nxt], high[around]], 1).reshape(
+            -1, 3
+        )
+        mid_low, mid_high = low.mean(0), high.mean(0)
+        n_low, n_high = low - mid_low, high - mid_high
+        n_low, n_high = (
+            n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-9) for n in (n_low, n_high)
+        )
+        normals = np.stack(
+            [n_low[around], n_low[nxt], n_high[nxt], n_low[around], n_high[nxt], n_high[around]], 1
+        ).reshape(-1, 3)
+        order = np.stack([around, nxt, nxt, around, nxt, around], 1).reshape(-1)
+        if layer == surface_layer_of_skin(rows):
+            texture = skin_uv[order]
+        else:
+            far = np.tile([0, 0, 1, 0, 1, 1], count)
+            texture = np.stack([cloth_u[order] * 1.5, np.where(far, s1, s0) * 8], 1)
+        pieces.append(soup(quads, normals, texture, layer, colour, 1.0, 0.15, identity))
+    return np.concatenate(pieces)
+
+
+def surface_layer_of_skin(rows: list[tuple[np.ndarray, np.ndarray, float, float]]) -> float:
+    """The texture layer of the first row, which always continues the hand's skin."""
+    return rows[0][2]
+
+
+def box() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Corners `(36, 3)`, normals and texture coordinates of the cube [-1, 1]^3."""
+    positions, normals, texture = [], [], []
+    square = np.array([(-1, -1), (1, -1), (1, 1), (-1, -1), (1, 1), (-1, 1)], np.float64)
+    for axis in range(3):
+        for sign in (-1.0, 1.0):
+            face = np.empty((6, 3))
+            face[:, axis] = sign
+            face[:, [(axis + 1) % 3, (axis + 2) % 3]] = square
+            normal = np.zeros((6, 3))
+            normal[:, axis] = sign
+            positions.append(face)
+            normals.append(normal)
+            texture.append(square * 0.5 + 0.5)
+    return np.concatenate(positions), np.concatenate(normals), np.concatenate(texture)
+
+
+def cylinder(sides: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A closed cylinder of radius 1 along z from -1 to 1, as corners, normals, texture coordinates."""
+    a = np.linspace(0, 2 * np.pi, sides + 1)
+    wall = np.stack([np.cos(a), np.sin(a)], 1)
+    positions, normals, texture = [], [], []
+    for k in range(sides):
+        p, q = wall[k], wall[k + 1]
+        for point, z in ((p, -1), (q, -1), (q, 1), (p, -1), (q, 1), (p, 1)):
+            positions.append((*point, z))
+            normals.append((*point, 0))
+            texture.append((a[k + (point is q)] / np.pi, z * 0.5 + 0.5))
+        for z in (-1.0, 1.0):
+            positions += [(0, 0, z), (*p, z), (*q, z)]
+            normals += [(0, 0, z)] * 3
+            texture += [(0.5, 0.5), tuple(p * 0.5 + 0.5), tuple(q * 0.5 + 0.5)]
+    return np.asarray(positions, float), np.asarray(normals, float), np.asarray(texture, float)
+
+
+def sphere(rings: int = 12, sides: int = 18) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A ball of radius 1 as corners, normals, texture coordinates."""
+    theta, phi = np.linspace(0, np.pi, rings + 1), np.linspace(0, 2 * np.pi, sides + 1)
+    t, p = np.meshgrid(theta, phi, indexing="ij")
+    grid = np.stack([np.sin(t) * np.cos(p), np.sin(t) * np.sin(p), np.cos(t)], 2)
+    uv = np.stack([p / np.pi, t / np.pi], 2)
+    picks = ((0, 0), (1, 0), (1, 1), (0, 0), (1, 1), (0, 1))
+    corners = np.stack([grid[i : rings + i, j : sides + j] for i, j in picks], 2).reshape(-1, 3)
+    texture = np.stack([uv[i : rings + i, j : sides + j] for i, j in picks], 2).reshape(-1, 2)
+    return corners, corners.copy(), texture
+
+
+SHAPES = {"box": box(), "cylinder": cylinder(), "sphere": sphere()}
+"""Unit shapes from which occluders and furniture are made by scaling."""
+
+
+def thing_soup(
+    shape: str,
+    size: np.ndarray,
+    rotation: np.ndarray,
+    position: np.ndarray,
+    colour: np.ndarray,
+    layer: float,
+    texture_scale: float,
+    gloss: float,
+    identity: float = ID_THING,
+) -> np.ndarray:
+    """Corners of a unit shape scaled by `size` (3,), turned by `rotation` (3, 3), moved to `position` (3,) metres."""
+    corners, normals, texture = SHAPES[shape]
+    turned = (normals / size) @ rotation.T
+    turned /= np.linalg.norm(turned, axis=1, keepdims=True)
+    return soup(
+        corners * size @ rotation.T + position,
+        turned,
+        texture * texture_scale,
+        layer,
+        colour,
+        1.0,
+        gloss,
+        identity,
+    )

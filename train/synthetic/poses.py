@@ -1,0 +1,383 @@
+"""Random hand poses that a person could make.
+
+Poses are made as anatomical angles, an array `(16, 3)` in radians: for each of MANO's joints its flexion,
+abduction and twist about `HandModel.joint_axes`, kept within `HandModel.pose_limits`. Working in angles rather
+than in rotations lets fingers be coupled as they are in life and lets two poses be blended linearly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from h2onet_ros.hand.joints import MANO_TO_STANDARD
+from h2onet_ros.hand.model import HandModel
+
+INDEX, MIDDLE, LITTLE, RING, THUMB = 1, 4, 7, 10, 13
+FINGERS = (INDEX, MIDDLE, RING, LITTLE)
+
+# Radii (metres) of the flesh around a finger's three phalanges and around a metacarpal bone.
+_PHALANX_RADII = (0.0085, 0.0075, 0.0065)
+_THUMB_RADII = (0.0095, 0.009, 0.008)
+_METACARPAL_RADIUS = 0.011
+# Flesh gives way: skin may overlap by this much (metres) before a pose counts as impossible.
+_SOFTNESS = 0.0055
+_POINTS_PER_BONE = 4
+
+
+def _degrees(*angles: float) -> np.ndarray:
+    return np.radians(np.asarray(angles, dtype=np.float64))
+
+
+def rotation_vectors(angles: np.ndarray, joint_axes: np.ndarray) -> np.ndarray:
+    """Rotation vectors `(..., 16, 3)` of anatomical angles `(..., 16, 3)`: abduction after flexion after twist."""
+    flat = angles.reshape(-1, 16, 3)
+    axes = np.broadcast_to(joint_axes, (len(flat), 16, 3, 3)).reshape(-1, 3, 3)
+    turns = flat.reshape(-1, 3)
+    flexion, abduction, twist = (Rotation.from_rotvec(axes[:, :, k] * turns[:, k, None]) for k in range(3))
+    return (abduction * flexion * twist).as_rotvec().reshape(angles.shape)
+
+
+def forward_kinematics(hand: HandModel, pose: np.ndarray) -> np.ndarray:
+    """The 21 joints `(n, 21, 3)` in metres of the mean hand under poses `(n, 16, 3)` of rotation vectors."""
+    rest = np.asarray(hand.joint_regressor, np.float64) @ np.asarray(hand.template, np.float64)
+    tips = np.asarray(hand.template, np.float64)[np.asarray(hand.tip_vertices)]
+    local = Rotation.from_rotvec(pose.reshape(-1, 3)).as_matrix().reshape(-1, 16, 3, 3)
+    world, joints = np.empty_like(local), np.empty((len(local), 21, 3))
+    world[:, 0], joints[:, 0] = local[:, 0], rest[0]
+    for j in range(1, 16):
+        parent = int(hand.parents[j])
+        joints[:, j] = joints[:, parent] + world[:, parent] @ (rest[j] - rest[parent])
+        world[:, j] = world[:, parent] @ local[:, j]
+    for finger, last in enumerate((THUMB + 2, INDEX + 2, MIDDLE + 2, RING + 2, LITTLE + 2)):
+        joints[:, 16 + finger] = joints[:, last] + world[:, last] @ (tips[finger] - rest[last])
+    return joints[:, MANO_TO_STANDARD]
+
+
+def penetration(joints: np.ndarray) -> np.ndarray:
+    """Deepest overlap in metres `(n,)` between the flesh of different fingers, or of fingers and the palm.
+
+    `joints` is `(n, 21, 3)` in standard order. Every bone is a row of spheres.
+    """
+    starts, ends, radii, groups = [], [], [], []
+    for finger in range(5):
+        base = 1 + 4 * finger
+        for bone in range(3):
+            starts.append(base + bone)
+            ends.append(base + bone + 1)
+            radii.append((_THUMB_RADII if finger == 0 else _PHALANX_RADII)[bone])
+            groups.append(finger)
+    for finger in range(1, 5):
+        starts.append(0)
+        ends.append(1 + 4 * finger)
+        radii.append(_METACARPAL_RADIUS)
+        groups.append(5)
+    along = (np.arange(_POINTS_PER_BONE) + 0.5) / _POINTS_PER_BONE
+    points = joints[:, starts, None] * (1 - along[:, None]) + joints[:, ends, None] * along[:, None]
+    points = points.reshape(len(joints), -1, 3).astype(np.float32)
+    radius = np.repeat(np.asarray(radii, np.float32), _POINTS_PER_BONE)
+    group = np.repeat(groups, _POINTS_PER_BONE)
+    bone = np.repeat(np.arange(len(radii)) % 3, _POINTS_PER_BONE)
+    first, second = np.nonzero(np.triu(group[:, None] != group[None, :]))
+    # A finger's first phalanx starts inside the palm by nature.
+    to_palm = (group[first] == 5) | (group[second] == 5)
+    proximal = ((group[first] < 5) & (bone[first] == 0)) | ((group[second] < 5) & (bone[second] == 0))
+    keep = ~(to_palm & proximal)
+    # Neighbouring first phalanges touch along their whole length in a closed hand.
+    both_proximal = (bone[first] == 0) & (bone[second] == 0) & ~to_palm
+    keep &= ~both_proximal
+    first, second = first[keep], second[keep]
+    gap = np.linalg.norm(points[:, first] - points[:, second], axis=-1) - radius[first] - radius[second]
+    return np.maximum(0.0, -gap.min(axis=1))
+
+
+@dataclass
+class PoseSampler:
+    """Draws poses of `hand`; every draw comes from the generator it is given, so a seed repeats it."""
+
+    hand: HandModel
+    _families: list[tuple[float, str]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._families = [
+            (0.16, "relaxed"),
+            (0.10, "open"),
+            (0.10, "fist"),
+            (0.20, "counting"),
+            (0.10, "pinch"),
+            (0.12, "grasp"),
+            (0.05, "thumb_up"),
+            (0.05, "hook"),
+            (0.12, "blend"),
+            (0.10, "loose"),
+        ]
+
+    def draw(self, rng: np.random.Generator, family: str | None = None) -> np.ndarray:
+        """One pose as anatomical angles `(16, 3)`, without fingers passing through each other."""
+        for _ in range(20):
+            candidates = np.stack([self._candidate(rng, family) for _ in range(6)])
+            depth = self._depth(candidates)
+            good = np.nonzero(depth < _SOFTNESS)[0]
+            if len(good):
+                return candidates[good[0]]
+        return candidates[int(np.argmin(depth))]
+
+    def clip(self, angles: np.ndarray) -> np.ndarray:
+        """`angles` within the hand's limits, the outer finger joint tied to the middle one as tendons tie it."""
+        limits = np.asarray(self.hand.pose_limits, np.float64)
+        angles = np.clip(angles, limits[..., 0], limits[..., 1])
+        for finger in FINGERS:
+            # Both fully bent is not reachable with the knuckle bent too: the tip would enter the palm.
+            tight = np.clip((angles[..., finger, 0] - np.radians(60)) / np.radians(25), 0, 1)
+            middle = np.minimum(angles[..., finger + 1, 0], np.radians(100) - tight * np.radians(5))
+            angles[..., finger + 1, 0] = middle
+            angles[..., finger + 2, 0] = np.minimum(
+                angles[..., finger + 2, 0], np.radians(60) - tight * np.radians(15)
+            )
+        angles[..., 0, :] = 0.0
+        return angles
+
+    def _depth(self, angles: np.ndarray) -> np.ndarray:
+        return penetration(forward_kinematics(self.hand, rotation_vectors(angles, self.hand.joint_axes)))
+
+    def _candidate(self, rng: np.random.Generator, family: str | None) -> np.ndarray:
+        if family is None:
+            weights, names = zip(*self._families)
+            family = str(rng.choice(names, p=np.asarray(weights) / sum(weights)))
+        makers: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
+            "relaxed": self._relaxed,
+            "open": self._open,
+            "fist": self._fist,
+            "counting": self._counting,
+            "pinch": self._pinch,
+            "grasp": self._grasp,
+            "thumb_up": self._thumb_up,
+            "hook": self._hook,
+            "blend": self._blend,
+            "loose": self._loose,
+        }
+        angles = makers[family](rng)
+        jitter = np.radians(rng.normal(0, 2.5, (16, 3)))
+        jitter[[i for i in range(16) if i % 3 != 1], 1:] = 0.0
+        return self.clip(angles + jitter)
+
+    @staticmethod
+    def _curl(angles: np.ndarray, finger: int, mcp: float, pip: float, dip: float | None = None) -> None:
+        """Bend a finger: degrees at its three joints; the outer joint follows the middle one."""
+        angles[finger, 0], angles[finger + 1, 0] = _degrees(mcp, pip)
+        angles[finger + 2, 0] = _degrees(0.5 * pip if dip is None else dip)[0]
+
+    @staticmethod
+    def _spread(angles: np.ndarray, amount: float, rng: np.random.Generator) -> None:
+        """Fan the fingers: `amount` degrees at the outer ones; positive abduction is towards the little finger."""
+        for finger, share in ((INDEX, -1.0), (MIDDLE, -0.15), (RING, 0.55), (LITTLE, 1.25)):
+            angles[finger, 1] = _degrees(amount * share + rng.normal(0, 1.5))[0]
+
+    @staticmethod
+    def _thumb(
+        angles: np.ndarray, flexion: float, abduction: float, twist: float, mcp: float, ip: float
+    ) -> None:
+        """Thumb in degrees: base flexion (across the palm), abduction (negative: away from the palm), opposition."""
+        angles[THUMB] = _degrees(flexion, abduction, twist)
+        angles[THUMB + 1, 0], angles[THUMB + 2, 0] = _degrees(mcp, ip)
+
+    def _random_thumb(self, rng: np.random.Generator) -> Callable[[np.ndarray], None]:
+        values = (
+            rng.uniform(-28, 35),
+            rng.uniform(-28, 18),
+            rng.uniform(-25, 25),
+            rng.uniform(-8, 40),
+            rng.uniform(-15, 60),
+        )
+        return lambda angles: self._thumb(angles, *values)
+
+    def _relaxed(self, rng: np.random.Generator) -> np.ndarray:
+        angles = np.zeros((16, 3))
+        mcp, pip = rng.uniform(0, 65), rng.uniform(5, 75)
+        slope = rng.normal(2, 8)
+        for k, finger in enumerate(FINGERS):
+            self._curl(angles, finger, mcp + slope * k + rng.normal(0, 6), pip + slope * k + rng.normal(0, 8))
+        self._spread(angles, rng.normal(2, 5), rng)
+        self._thumb(
+            angles,
+            rng.normal(5, 12),
+            rng.normal(-8, 10),
+            rng.normal(5, 10),
+            rng.normal(10, 10),
+            rng.normal(15, 15),
+        )
+        return angles
+
+    def _open(self, rng: np.random.Generator) -> np.ndarray:
+        angles = np.zeros((16, 3))
+        for finger in FINGERS:
+            self._curl(angles, finger, rng.normal(0, 6), rng.normal(3, 5), rng.normal(2, 4))
+        self._spread(angles, rng.uniform(-3, 17), rng)
+        self._thumb(
+            angles,
+            rng.uniform(-28, 10),
+            rng.uniform(-28, 15),
+            rng.normal(0, 10),
+            rng.normal(0, 7),
+            rng.normal(0, 10),
+        )
+        return angles
+
+    def _fist(self, rng: np.random.Generator) -> np.ndarray:
+        angles = np.zeros((16, 3))
+        tightness = rng.uniform(0.75, 1.0)
+        for finger in FINGERS:
+            self._curl(
+                angles,
+                finger,
+                80 * tightness + rng.normal(0, 4),
+                95 * tightness + rng.normal(0, 4),
+                45 + rng.normal(0, 4),
+            )
+        self._spread(angles, rng.normal(0, 2), rng)
+        if rng.random() < 0.6:
+            self._thumb(
+                angles, rng.uniform(5, 35), rng.uniform(-28, -5), rng.uniform(0, 28), rng.uniform(10, 45),
+                rng.uniform(15, 65),
+            )  # fmt: skip
+        else:
+            self._thumb(
+                angles,
+                rng.uniform(-15, 15),
+                rng.uniform(-12, 12),
+                rng.normal(0, 8),
+                rng.normal(0, 8),
+                rng.normal(10, 12),
+            )
+        return angles
+
+    def _counting(self, rng: np.random.Generator) -> np.ndarray:
+        """Each finger either stretched or bent: counting, pointing, victory, horns and all the others."""
+        angles = np.zeros((16, 3))
+        patterns = (
+            (1, 0, 0, 0),
+            (1, 1, 0, 0),
+            (1, 1, 1, 0),
+            (0, 1, 1, 1),
+            (1, 0, 0, 1),
+            (0, 0, 0, 1),
+            (1, 1, 1, 1),
+        )
+        stretched = patterns[rng.integers(len(patterns))] if rng.random() < 0.75 else rng.integers(0, 2, 4)
+        bent = rng.uniform(0.8, 1.0)
+        for finger, straight in zip(FINGERS, stretched):
+            if straight:
+                self._curl(angles, finger, rng.normal(2, 8), rng.normal(5, 6), rng.normal(3, 4))
+            else:
+                self._curl(angles, finger, 75 * bent + rng.normal(0, 6), 95 * bent + rng.normal(0, 5), 45)
+        self._spread(angles, rng.uniform(-2, 14), rng)
+        if rng.random() < 0.55:
+            self._thumb(
+                angles, rng.uniform(0, 40), rng.uniform(-28, 0), rng.uniform(0, 28), rng.uniform(5, 45),
+                rng.uniform(5, 65),
+            )  # fmt: skip
+        else:
+            self._thumb(
+                angles,
+                rng.uniform(-28, 5),
+                rng.uniform(-25, 15),
+                rng.normal(0, 10),
+                rng.normal(0, 8),
+                rng.normal(0, 12),
+            )
+        return angles
+
+    def _thumb_up(self, rng: np.random.Generator) -> np.ndarray:
+        angles = self._fist(rng)
+        self._thumb(
+            angles,
+            rng.uniform(-29, -12),
+            rng.uniform(-10, 15),
+            rng.normal(0, 8),
+            rng.normal(-5, 5),
+            rng.normal(-5, 8),
+        )
+        return angles
+
+    def _hook(self, rng: np.random.Generator) -> np.ndarray:
+        """Claw (knuckles straight, fingers bent) or table top (knuckles bent, fingers straight)."""
+        angles = np.zeros((16, 3))
+        claw = rng.random() < 0.5
+        mcp, pip = (
+            (rng.uniform(-8, 25), rng.uniform(45, 98)) if claw else (rng.uniform(45, 83), rng.uniform(0, 25))
+        )
+        for finger in FINGERS:
+            self._curl(angles, finger, mcp + rng.normal(0, 5), pip + rng.normal(0, 6))
+        self._spread(angles, rng.uniform(-2, 12), rng)
+        self._random_thumb(rng)(angles)
+        return angles
+
+    def _grasp(self, rng: np.random.Generator) -> np.ndarray:
+        """Around something: the fingers bent alike, the thumb opposite them."""
+        angles = np.zeros((16, 3))
+        width = rng.uniform(0.0, 1.0)  # 0: a stick, 1: a ball
+        mcp, pip = 62 - 38 * width, 72 - 40 * width
+        for k, finger in enumerate(FINGERS):
+            self._curl(angles, finger, mcp + 2 * k + rng.normal(0, 4), pip + 2 * k + rng.normal(0, 5))
+        self._spread(angles, 10 * width + rng.normal(0, 2), rng)
+        self._thumb(
+            angles,
+            rng.normal(8, 10),
+            rng.normal(-20, 6),
+            rng.normal(15, 8),
+            rng.normal(10, 8),
+            rng.normal(22, 10),
+        )
+        return angles
+
+    def _loose(self, rng: np.random.Generator) -> np.ndarray:
+        """Every joint on its own, anywhere within its limits, neighbouring fingers alike."""
+        angles = np.zeros((16, 3))
+        mcp, pip = rng.uniform(-5, 80, 4), rng.uniform(0, 98, 4)
+        mix = rng.uniform(0, 0.7)
+        mcp, pip = (1 - mix) * mcp + mix * mcp.mean(), (1 - mix) * pip + mix * pip.mean()
+        for k, finger in enumerate(FINGERS):
+            self._curl(angles, finger, mcp[k], pip[k], 0.55 * pip[k] + rng.normal(0, 6))
+        self._spread(angles, rng.uniform(-6, 14), rng)
+        self._random_thumb(rng)(angles)
+        return angles
+
+    def _blend(self, rng: np.random.Generator) -> np.ndarray:
+        names = [name for _, name in self._families if name != "blend"]
+        first, second = (self._candidate(rng, str(rng.choice(names))) for _ in range(2))
+        share = rng.uniform(0.2, 0.8)
+        return share * first + (1 - share) * second
+
+    def _pinch(self, rng: np.random.Generator) -> np.ndarray:
+        library = self._pinches
+        angles = library[rng.integers(len(library))].copy()
+        index_only = rng.random() < 0.7
+        curl = rng.uniform(0.0, 0.9)
+        for finger in FINGERS[1:] if index_only else FINGERS[2:]:
+            self._curl(angles, finger, 75 * curl + rng.normal(0, 6), 85 * curl + rng.normal(0, 6))
+        if not index_only:
+            angles[MIDDLE : MIDDLE + 3, 0] = angles[INDEX : INDEX + 3, 0] + np.radians(rng.normal(3, 3))
+        self._spread(angles, rng.uniform(0, 8), rng)
+        return angles
+
+    @cached_property
+    def _pinches(self) -> np.ndarray:
+        """Angles `(n, 16, 3)` in which the pads of thumb and index finger meet, found by trying many."""
+        rng = np.random.default_rng(20230617)
+        count = 12_000
+        angles = np.zeros((count, 16, 3))
+        angles[:, INDEX, 0] = np.radians(rng.uniform(15, 75, count))
+        angles[:, INDEX + 1, 0] = np.radians(rng.uniform(10, 80, count))
+        angles[:, INDEX + 2, 0] = angles[:, INDEX + 1, 0] * rng.uniform(0.2, 0.8, count)
+        angles[:, THUMB] = np.radians(rng.uniform((-25, -30, -20), (40, 10, 30), (count, 3)))
+        angles[:, THUMB + 1, 0] = np.radians(rng.uniform(-5, 45, count))
+        angles[:, THUMB + 2, 0] = np.radians(rng.uniform(-5, 65, count))
+        angles = self.clip(angles)
+        joints = forward_kinematics(self.hand, rotation_vectors(angles, self.hand.joint_axes))
+        between = np.linalg.norm(joints[:, 4] - joints[:, 8], axis=1)
+        near = between < 0.019
+        return angles[near][penetration(joints[near]) < _SOFTNESS]
