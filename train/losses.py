@@ -1,0 +1,168 @@
+"""Losses of H2ONet (CVPR 2023), both variants and stages, as pure functions.
+
+Leading dimensions (frames, samples) are free: `(..., V, 3)`. Every term takes an optional `weight` `(...)`
+per frame and sample, so that partly labelled samples count only where they have labels; a term is then the
+weighted mean, and 0 when nothing counts. Where the weight is 0 the truth may hold anything, NaN too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from h2onet_ros.model import TrainingOutput
+
+NORMAL_WEIGHT = 0.1
+"""Factor on the normal terms."""
+
+Stage = Literal[1, 2]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Ground truth of F frames of B samples; metres, crop coordinates 0..1.
+
+    Attributes:
+        uv: (F, B, 21, 2).
+        vertices: (F, B, V, 3) canonical.
+        joints: (F, B, 21, 3) canonical.
+        vertices_oriented: (F, B, V, 3).
+        joints_oriented: (F, B, 21, 3).
+        rotation: (F, B, 3, 3).
+        occlusion: (F, B, 6), 1 where occluded; the single-frame variant ignores it.
+        mesh_weight: (F, B) weight of the 3D terms, or None: all count.
+        uv_weight: (F, B) weight of the image points, or None.
+        occlusion_weight: (F, B) weight of the occlusion labels, or None.
+    """
+
+    uv: Tensor
+    vertices: Tensor
+    joints: Tensor
+    vertices_oriented: Tensor
+    joints_oriented: Tensor
+    rotation: Tensor
+    occlusion: Tensor | None = None
+    mesh_weight: Tensor | None = None
+    uv_weight: Tensor | None = None
+    occlusion_weight: Tensor | None = None
+
+
+def weighted_mean(error: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean of `error` (..., rest), each leading entry weighted by `weight` (...); without weights plain."""
+    if weight is None:
+        return error.mean()
+    per_sample = error.reshape(*weight.shape, -1).mean(-1)
+    weight = weight.to(per_sample.dtype)
+    return (per_sample * weight).sum() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def _labelled(truth: Tensor, weight: Tensor | None) -> Tensor:
+    """The truth with zeros where it does not count, so that no NaN reaches a value or a gradient."""
+    if weight is None:
+        return truth
+    counts = (weight > 0).reshape(*weight.shape, *(1,) * (truth.ndim - weight.ndim))
+    return torch.where(counts, truth, torch.zeros_like(truth))
+
+
+def l1_loss(predicted: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean absolute difference."""
+    return weighted_mean((predicted - _labelled(truth, weight)).abs(), weight)
+
+
+def rotation_loss(predicted: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean squared difference of rotation matrices (..., 3, 3)."""
+    return weighted_mean((predicted - _labelled(truth, weight)).square(), weight)
+
+
+def normal_loss(predicted: Tensor, truth: Tensor, faces: Tensor, weight: Tensor | None = None) -> Tensor:
+    """How far the predicted edges leave the true faces' planes.
+
+    Mean over the three unit edges of each face of |edge . true unit normal|, without the factor 0.1.
+
+    Args:
+        predicted, truth: (..., V, 3).
+        faces: (F, 3) int64.
+    """
+    a, b, c = _corners(_labelled(truth, weight), faces)
+    normal = F.normalize(torch.linalg.cross(b - a, c - a, dim=-1), dim=-1)
+    p, q, r = _corners(predicted, faces)
+    cosines = [(F.normalize(edge, dim=-1) * normal).sum(-1).abs() for edge in (q - p, r - p, r - q)]
+    return weighted_mean(torch.stack(cosines, -1), weight)
+
+
+def edge_length_loss(predicted: Tensor, truth: Tensor, faces: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean absolute difference of the lengths of each face's three edges; arguments as in `normal_loss`."""
+    true_lengths = _edge_lengths(_labelled(truth, weight), faces)
+    return weighted_mean((_edge_lengths(predicted, faces) - true_lengths).abs(), weight)
+
+
+def occlusion_loss(logits: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Cross-entropy of the six occlusion classes.
+
+    Args:
+        logits: (..., 2, 6), class 0 visible, 1 occluded.
+        truth: (..., 6), 1 where occluded.
+    """
+    log_probability = torch.log_softmax(logits, -2)
+    occluded = _labelled(truth, weight).to(logits.dtype)
+    error = -(occluded * log_probability[..., 1, :] + (1.0 - occluded) * log_probability[..., 0, :])
+    return weighted_mean(error, weight)
+
+
+def h2onet_losses(output: TrainingOutput, target: Targets, faces: Tensor, stage: Stage) -> dict[str, Tensor]:
+    """All terms of one stage, already weighted, and their sum as "total".
+
+    Stage 1 teaches the shape in the canonical orientation, stage 2 adds the orientation. A network without an
+    occlusion classifier (its logits are NaN) and targets without occlusion get no occlusion term.
+
+    Args:
+        output: of the network's `forward`.
+        target: ground truth of the same frames and samples.
+        faces: (F, 3) int64.
+        stage: 1 or 2.
+    """
+    if stage not in (1, 2):
+        raise ValueError(f"stage must be 1 (canonical shape) or 2 (and orientation), got {stage}")
+    mesh = target.mesh_weight
+    multi_frame = output.uv.shape[0] > 1
+    terms = {
+        "vertices": l1_loss(output.vertices, target.vertices, mesh),
+        "joints": l1_loss(output.joints, target.joints, mesh),
+        "normals": NORMAL_WEIGHT * normal_loss(output.vertices, target.vertices, faces, mesh),
+        "edges": edge_length_loss(output.vertices, target.vertices, faces, mesh),
+        "uv": l1_loss(output.uv, target.uv, target.uv_weight),
+    }
+    if multi_frame and target.occlusion is not None:
+        terms["occlusion"] = occlusion_loss(
+            output.occlusion_logits, target.occlusion, target.occlusion_weight
+        )
+    if stage == 2:
+        terms["vertices_oriented"] = l1_loss(output.vertices_oriented, target.vertices_oriented, mesh)
+        terms["joints_oriented"] = l1_loss(output.joints_oriented, target.joints_oriented, mesh)
+        terms["rotation"] = rotation_loss(output.rotation, target.rotation, mesh)
+        if multi_frame:
+            terms["normals_oriented"] = NORMAL_WEIGHT * normal_loss(
+                output.vertices_oriented, target.vertices_oriented, faces, mesh
+            )
+            terms["edges_oriented"] = edge_length_loss(
+                output.vertices_oriented, target.vertices_oriented, faces, mesh
+            )
+    terms["total"] = torch.stack(list(terms.values())).sum()
+    return terms
+
+
+def _corners(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    a, b, c = (vertices.index_select(-2, faces[:, i]) for i in range(3))
+    return a, b, c
+
+
+def _edge_lengths(vertices: Tensor, faces: Tensor) -> Tensor:
+    """(..., F, 3)."""
+    a, b, c = _corners(vertices, faces)
+    squared = torch.stack([(edge * edge).sum(-1) for edge in (b - a, c - a, c - b)], -1)
+    # The square root's slope is infinite at 0, where collapsed predicted edges would give NaN gradients.
+    return squared.clamp_min(1e-16).sqrt()
