@@ -48,6 +48,7 @@ def load_network(
     names = tuple(o.name for o in session.get_outputs())
     if not matches or names != outputs:
         raise NetworkError(
-            f"{path} is another network: expected inputs {inputs} and outputs {outputs}, found {found} and {names}"
+            f"{path} is another network: expected inputs {inputs} and outputs {outputs}, found {found} and "
+            f"{names}"
         )
     return session
