@@ -1,0 +1,258 @@
+"""Reading recordings: rosbag2 folders and single files, mcap and sqlite3, complete or cut off."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import get_types_from_idl, get_types_from_msg
+from rosbags.typesys.store import Typestore
+
+from h2onet_ros.bag.errors import BagError
+from h2onet_ros.bag.mcap_salvage import SalvagedMcap, is_complete
+from h2onet_ros.bag.message_types import COMPRESSED_IMAGE, IMAGE, create_typestore
+
+_ENDINGS = (".mcap", ".db3")
+_EXPECTED = "Give a rosbag2 folder (with metadata.yaml), an .mcap file or a .db3 file."
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a recording: its name, the type of its messages and how many there are."""
+
+    name: str
+    message_type: str
+    message_count: int
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a recording: topic, type, time of recording (ns), serialised (CDR) content."""
+
+    topic: str
+    message_type: str
+    time: int
+    data: bytes
+
+
+class _Storage(Protocol):
+    topics: list[Topic]
+
+    def messages(self, topics: set[str]) -> Iterator[Message]: ...
+
+    def close(self) -> None: ...
+
+
+class BagReader:
+    """Reads one recording.
+
+    Attributes:
+        path: what was opened.
+        topics: the topics by name.
+        warnings: what could not be read, one sentence each; empty for a complete recording.
+
+    Raises:
+        BagError: for a path that is no recording, or one of which nothing can be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.topics: dict[str, Topic] = {}
+        self.warnings: list[str] = []
+        self._typestore = create_typestore()
+        self._storages: list[_Storage] = []
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def messages(self, topics: Iterable[str] | None = None) -> Iterator[Message]:
+        """The messages in order of time, of the given topics or of all.
+
+        Raises:
+            BagError: for a topic that is not there, and where the recording proves to be damaged on the way.
+        """
+        wanted = set(self.topics if topics is None else topics)
+        for name in wanted:
+            self.require_topic(name)
+        for storage in self._storages:
+            yield from storage.messages(wanted)
+
+    def deserialize(self, message: Message) -> Any:
+        """The message as an object with the fields of its type, arrays as NumPy arrays.
+
+        Raises:
+            BagError: for a type that is neither known here nor defined in the recording, or other content.
+        """
+        if message.message_type not in self._typestore.types:
+            raise BagError(
+                f"The message type {message.message_type} of topic {message.topic} is unknown and "
+                f"not defined in {self.path}. Record it as mcap, which holds the definitions."
+            )
+        try:
+            return self._typestore.deserialize_cdr(message.data, message.message_type)
+        except Exception as error:  # Whatever it stumbles over, the content is not of the type.
+            raise BagError(
+                f"A message of topic {message.topic} in {self.path} is no {message.message_type}: {error}"
+            ) from error
+
+    def require_topic(self, name: str) -> Topic:
+        """The topic of that name, or a `BagError` that tells which ones there are."""
+        if name in self.topics:
+            return self.topics[name]
+        near = difflib.get_close_matches(name, self.topics, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise BagError(f"There is no topic {name} in {self.path}; it has {self.describe_topics()}.{hint}")
+
+    def image_topics(self) -> list[Topic]:
+        """Topics of images, raw or compressed, that have messages; the fullest first."""
+        images = [
+            topic
+            for topic in self.topics.values()
+            if topic.message_type in (IMAGE, COMPRESSED_IMAGE) and topic.message_count
+        ]
+        return sorted(images, key=lambda topic: -topic.message_count)
+
+    def describe_topics(self) -> str:
+        """The topics in words, for messages to people."""
+        if not self.topics:
+            return "no topics"
+        return ", ".join(
+            f"{topic.name} ({topic.message_type}, {topic.message_count} messages)"
+            for topic in self.topics.values()
+        )
+
+    def close(self) -> None:
+        for storage in self._storages:
+            storage.close()
+        self._storages.clear()
+
+    def __enter__(self) -> BagReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        if not self.path.exists():
+            raise BagError(f"There is no recording at {self.path}. {_EXPECTED}")
+        if self.path.is_dir():
+            self._open_folder()
+        elif self.path.suffix in _ENDINGS:
+            self._open_file(self.path)
+        else:
+            raise BagError(f"{self.path} is no recording that can be read here. {_EXPECTED}")
+        self._merge_topics()
+
+    def _open_folder(self) -> None:
+        files = sorted(file for file in self.path.iterdir() if file.suffix in _ENDINGS)
+        if not (self.path / "metadata.yaml").is_file():
+            if not files:
+                raise BagError(
+                    f"{self.path} holds neither metadata.yaml nor an .mcap or .db3 file. {_EXPECTED}"
+                )
+            self.warnings.append(
+                f"{self.path} has no metadata.yaml; reading its files one by one ({len(files)})."
+            )
+        elif all(file.suffix != ".mcap" or is_complete(file) for file in files):
+            self._storages.append(_Rosbags(self.path, self._typestore))
+            return
+        for file in files:
+            self._open_file(file)
+
+    def _open_file(self, path: Path) -> None:
+        if path.suffix == ".mcap" and not is_complete(path):
+            storage = _Salvaged(path, self._typestore)
+            self._storages.append(storage)
+            count = sum(topic.message_count for topic in storage.topics)
+            self.warnings.append(
+                f"{path} was not closed by its recorder: reading its {count} whole messages, "
+                f"{storage.lost_bytes} bytes at its end are lost."
+            )
+        else:
+            self._storages.append(_Rosbags(path, self._typestore))
+
+    def _merge_topics(self) -> None:
+        for storage in self._storages:
+            for topic in storage.topics:
+                before = self.topics.get(topic.name)
+                count = topic.message_count + (before.message_count if before else 0)
+                self.topics[topic.name] = Topic(topic.name, topic.message_type, count)
+
+
+class _Rosbags:
+    """A complete recording, read by rosbags."""
+
+    def __init__(self, path: Path, typestore: Typestore) -> None:
+        self._path = path
+        try:
+            self._reader = Reader(path)
+            self._reader.open()
+        except Exception as error:  # rosbags lets errors of SQLite, YAML and zstd through beside its own.
+            raise BagError(f"Cannot read the recording {path}: {error} {_EXPECTED}") from error
+        for connection in self._reader.connections:
+            _register(typestore, connection)
+        self.topics = [
+            Topic(name, info.msgtype or "", info.msgcount) for name, info in self._reader.topics.items()
+        ]
+
+    def messages(self, topics: set[str]) -> Iterator[Message]:
+        connections = [found for found in self._reader.connections if found.topic in topics]
+        if not connections:
+            return
+        try:
+            for connection, time_ns, data in self._reader.messages(connections):
+                yield Message(connection.topic, connection.msgtype, time_ns, bytes(data))
+        except Exception as error:
+            raise BagError(f"The recording {self._path} is damaged: {error}") from error
+
+    def close(self) -> None:
+        if self._reader.is_open:
+            self._reader.close()
+
+
+class _Salvaged:
+    """What is intact of an .mcap file without an end."""
+
+    def __init__(self, path: Path, typestore: Typestore) -> None:
+        self._mcap = SalvagedMcap(path)
+        self.lost_bytes = self._mcap.lost_bytes
+        self.topics = []
+        for channel, topic in self._mcap.topics.items():
+            if topic.definition and topic.message_type not in typestore.types:
+                _register_definition(typestore, topic.message_type, topic.definition, is_idl=False)
+            self.topics.append(Topic(topic.name, topic.message_type, self._mcap.counts[channel]))
+
+    def messages(self, topics: set[str]) -> Iterator[Message]:
+        channels = {channel for channel, topic in self._mcap.topics.items() if topic.name in topics}
+        for channel, time_ns, data in self._mcap.messages(channels):
+            topic = self._mcap.topics[channel]
+            yield Message(topic.name, topic.message_type, time_ns, data)
+
+    def close(self) -> None:
+        pass
+
+
+def _register(typestore: Typestore, connection: Connection) -> None:
+    form, definition = connection.msgdef.format, connection.msgdef.data
+    if connection.msgtype not in typestore.types and form != MessageDefinitionFormat.NONE:
+        _register_definition(typestore, connection.msgtype, definition, form == MessageDefinitionFormat.IDL)
+
+
+def _register_definition(typestore: Typestore, name: str, definition: str, is_idl: bool) -> None:
+    """Learn a type from the recording; one that cannot be parsed stays unknown until it is asked for."""
+    try:
+        types = get_types_from_idl(definition) if is_idl else get_types_from_msg(definition, name)
+        typestore.register({key: value for key, value in types.items() if key not in typestore.types})
+    except Exception:  # A strange definition of a topic that nobody wants must not stop the others.
+        return
