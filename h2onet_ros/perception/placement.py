@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.types import FloatArray, check_array
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 MIN_DEPTH = 0.03
 """Metres from the camera to the closest joint that are believed."""

@@ -1,0 +1,141 @@
+"""Calms jitter of a hand without lag in motion: the One Euro filter ("1€ Filter", Casiez et al., CHI 2012).
+
+A first-order low-pass whose cut-off frequency rises with speed. The hand is filtered in parts that err
+differently: shape in the hand's own frame, rotation on the sphere of rotations, and position as a direction
+(precise) and a distance (several times noisier).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from h2onet_ros.perception.types import FloatArray
+
+Array = NDArray[np.floating]
+
+_SPEED_CUTOFF = 1.0  # Hz, of the filter that estimates speed (the paper's d_cutoff)
+_GAP = 0.5  # seconds without a frame after which the past says nothing
+
+
+@dataclass(frozen=True)
+class SmoothingConfig:
+    """Attributes:
+    enabled: off publishes what the network says.
+    strength: 1 is the default; larger is calmer and slower, as all cut-off frequencies are divided by it.
+    """
+
+    enabled: bool = True
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.strength) and self.strength > 0):
+            raise ValueError(f"SmoothingConfig.strength: expected a positive number, got {self.strength}")
+
+
+class OneEuro:
+    """The filter for an array whose elements move together, so that they share one cut-off.
+
+    Args:
+        min_cutoff: cut-off frequency at rest, Hz: lower is calmer.
+        beta: how much the cut-off rises with speed, Hz per (unit / s): higher lags less.
+    """
+
+    def __init__(self, min_cutoff: float, beta: float) -> None:
+        self._min_cutoff, self._beta = min_cutoff, beta
+        self._value: Array | None = None
+        self._velocity: Array | None = None
+
+    def __call__(self, value: Array, dt: float) -> Array:
+        """The filtered value, `dt` seconds (> 0) after the last one; rows of `value` are points in space."""
+        if self._value is None or self._velocity is None:
+            self._value, self._velocity = value, np.zeros_like(value)
+            return value
+        self._velocity = self._velocity + _gain(_SPEED_CUTOFF, dt) * (
+            (value - self._value) / dt - self._velocity
+        )
+        speed = float(np.linalg.norm(np.atleast_2d(self._velocity), axis=-1).mean())
+        gain = _gain(self._min_cutoff + self._beta * speed, dt)
+        self._value = self._value + gain * (value - self._value)
+        return self._value
+
+
+class OneEuroRotation:
+    """The same for a rotation matrix; speed is angular, radians per second."""
+
+    def __init__(self, min_cutoff: float, beta: float) -> None:
+        self._min_cutoff, self._beta = min_cutoff, beta
+        self._value: Array | None = None
+        self._velocity: Array = np.zeros(3)
+
+    def __call__(self, value: Array, dt: float) -> Array:
+        if self._value is None:
+            self._value = value
+            return value
+        step = cv2.Rodrigues(np.asarray(value @ self._value.T, np.float64))[0][:, 0]
+        self._velocity = self._velocity + _gain(_SPEED_CUTOFF, dt) * (step / dt - self._velocity)
+        gain = _gain(self._min_cutoff + self._beta * float(np.linalg.norm(self._velocity)), dt)
+        self._value = cv2.Rodrigues(gain * step)[0] @ self._value
+        return self._value
+
+
+@dataclass(frozen=True, eq=False)
+class HandPose:
+    """What is smoothed.
+
+    Attributes:
+        position: `(3,)` the wrist in the camera frame, metres.
+        rotation: `(3, 3)` the hand's frame in the camera frame.
+        vertices: `(V, 3)` relative to the wrist, along the camera's axes.
+        joints: `(21, 3)` likewise.
+    """
+
+    position: FloatArray
+    rotation: FloatArray
+    vertices: FloatArray
+    joints: FloatArray
+
+
+class HandSmoother:
+    """Smooths one hand of one side through time."""
+
+    def __init__(self, config: SmoothingConfig) -> None:
+        self._config = config
+        self._stamp: int | None = None
+        self._start()
+
+    def _start(self) -> None:
+        strength = self._config.strength
+        self._shape = OneEuro(4.0 / strength, 40.0 / strength)
+        self._rotation = OneEuroRotation(4.0 / strength, 2.0 / strength)
+        self._direction = OneEuro(6.0 / strength, 60.0 / strength)
+        self._log_depth = OneEuro(1.5 / strength, 8.0 / strength)
+
+    def __call__(self, pose: HandPose, stamp: int) -> HandPose:
+        """The smoothed pose of the frame taken at `stamp` (ns). A gap or time going back starts afresh."""
+        if not self._config.enabled:
+            return pose
+        dt = 0.0 if self._stamp is None else (stamp - self._stamp) * 1e-9
+        if not 0 < dt < _GAP:
+            self._start()
+            dt = _GAP
+        self._stamp = stamp
+
+        # Vertices, joints and the regressor between them are linear, so one filter keeps them consistent.
+        canonical = np.concatenate([pose.vertices, pose.joints]) @ pose.rotation
+        canonical = self._shape(canonical, dt)
+        rotation = self._rotation(pose.rotation, dt)
+        oriented = (canonical @ rotation.T).astype(np.float32)
+        depth = pose.position[2]
+        direction = self._direction(pose.position[:2] / depth, dt)
+        depth = np.exp(self._log_depth(np.log(pose.position[2:]), dt))[0]
+        position = np.array([direction[0] * depth, direction[1] * depth, depth], np.float32)
+        count = len(pose.vertices)
+        return HandPose(position, rotation.astype(np.float32), oriented[:count], oriented[count:])
+
+
+def _gain(cutoff: float, dt: float) -> float:
+    return 1 / (1 + 1 / (2 * np.pi * cutoff * dt))

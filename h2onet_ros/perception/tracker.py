@@ -1,0 +1,324 @@
+"""Follows hands from frame to frame: regions with identities. Knows no images and no networks, only what they
+said.
+
+The order within one frame:
+
+    tracker.begin(stamp, width, height)
+    if tracker.wants_detection(): candidates = tracker.associate(regions of all detected palms)
+    new = tracker.start(candidate, presence, right, score)       for each candidate
+    tracker.observe(track, ...)                                  for each of tracker.tracks, old and new
+    tracker.finish()                                             merges, losses; then publish tracker.visible
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from h2onet_ros.perception.crop import region_from_points
+from h2onet_ros.perception.types import FloatArray, Handedness, Region
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Attributes:
+    max_hands: at most this many are followed.
+    detect_every: while some but not all hands are followed, frames from one palm detection to the next.
+    crop_scale: region's side over that of the box of the joints; what the network was trained with.
+    min_presence: a region that shows a hand with less probability than this counts as a miss.
+    start_presence: the same for a new hand.
+    max_error: reprojection error beyond this part of the region's size counts as a miss.
+    max_misses: a hand is lost after more misses than this in a row; a new hand at its first.
+    confirm: good frames after which a hand is no longer new.
+    remember: seconds for which a hand found again near where it was lost gets its identity back.
+    min_size: smallest side of a region in pixels.
+    min_visible: least part of a region that must be inside the image.
+    """
+
+    max_hands: int = 2
+    detect_every: int = 5
+    crop_scale: float = 1.5
+    min_presence: float = 0.3
+    start_presence: float = 0.5
+    max_error: float = 0.12
+    max_misses: int = 4
+    confirm: int = 3
+    remember: float = 0.7
+    min_size: float = 16.0
+    min_visible: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.max_hands < 1 or self.detect_every < 1:
+            raise ValueError(
+                f"TrackerConfig: expected max_hands and detect_every of at least 1, got {self.max_hands} and "
+                f"{self.detect_every}"
+            )
+
+
+# Evidence for left or right is summed as log-odds. One frame says at most 2 (88 %), all together at most 6,
+# so a hand that was clearly right for long changes sides within four clear frames; changing needs more than a
+# tie.
+_FRAME_LOG_ODDS = 2.0
+_TOTAL_LOG_ODDS = 6.0
+_SWITCH_LOG_ODDS = 1.0
+
+_MATCH_IOU = 0.2
+_EXPLAINED_OVERLAP = 0.7
+_DUPLICATE_DISTANCE = 0.10  # mean distance of two hands' points, of the region's size
+
+
+@dataclass(eq=False)
+class Track:
+    """A hand that is being followed. Written by Tracker only.
+
+    Attributes:
+        track_id: positive, unique, increasing.
+        region: where to look in the next frame.
+        presence: the last frame's probability that the region shows a hand.
+        is_rough: the region comes from a palm, not from the hand's own points.
+        points: the last `(21, 2)` image points, or None before the first.
+        age: good frames so far.
+        misses: bad frames since the last good one.
+        switched: the handedness changed in this frame, so what was computed with the other one is void.
+    """
+
+    track_id: int
+    region: Region
+    presence: float
+    last_seen: int
+    is_rough: bool = True
+    points: FloatArray | None = None
+    age: int = 0
+    misses: int = 0
+    switched: bool = False
+    _log_odds: float = 0.0
+    _is_right: bool = field(default=True)
+
+    @property
+    def handedness(self) -> Handedness:
+        return "right" if self._is_right else "left"
+
+    @property
+    def handedness_score(self) -> float:
+        """Confidence in `handedness`, 0 to 1; below one half only while the evidence is turning."""
+        towards = self._log_odds if self._is_right else -self._log_odds
+        return float(1 / (1 + np.exp(-towards)))
+
+    @property
+    def is_new(self) -> bool:
+        """No frame of this hand has been good yet."""
+        return self.age == 0
+
+    def move(self, region: Region) -> None:
+        """Look for the hand somewhere else: where a palm was found."""
+        self.region, self.is_rough = region, True
+
+    def weigh_handedness(self, right: float) -> None:
+        """Add one frame's probability of being a right hand."""
+        evidence = np.log(max(right, 1e-6) / max(1 - right, 1e-6))
+        evidence = float(np.clip(evidence, -_FRAME_LOG_ODDS, _FRAME_LOG_ODDS))
+        self._log_odds = float(np.clip(self._log_odds + evidence, -_TOTAL_LOG_ODDS, _TOTAL_LOG_ODDS))
+        needed = 0.0 if self.is_new else _SWITCH_LOG_ODDS
+        was_right = self._is_right
+        if self._log_odds > needed:
+            self._is_right = True
+        elif self._log_odds < -needed:
+            self._is_right = False
+        self.switched = self._is_right != was_right and not self.is_new
+
+
+class Tracker:
+    """Keeps the regions and identities of up to `config.max_hands` hands."""
+
+    def __init__(self, config: TrackerConfig | None = None) -> None:
+        self.config = config or TrackerConfig()
+        self._next_id = 1
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all hands. Identities are not used again."""
+        self.tracks: list[Track] = []
+        self._lost: list[Track] = []
+        self._stamp: int | None = None
+        self._since_detection = self.config.detect_every
+        self._size = (0, 0)
+
+    def begin(self, stamp: int, width: int, height: int) -> bool:
+        """Start a frame of `width` x `height` pixels taken at `stamp` (ns). Returns whether it was reset.
+
+        Time going backwards, or another image size, means another recording: all hands are forgotten.
+        """
+        was_reset = self._stamp is not None and (stamp < self._stamp or self._size != (width, height))
+        if was_reset:
+            self.reset()
+        self._stamp, self._size = stamp, (width, height)
+        self._since_detection += 1
+        limit = self.config.remember * 1e9
+        self._lost = [t for t in self._lost if stamp - t.last_seen <= limit]
+        return was_reset
+
+    def wants_detection(self) -> bool:
+        """Whether looking for palms in the whole image is worth its cost in this frame."""
+        if not self.tracks or self._lost or any(track.misses for track in self.tracks):
+            return True
+        return len(self.tracks) < self.config.max_hands and self._since_detection >= self.config.detect_every
+
+    def associate(self, found: list[Region]) -> list[Region]:
+        """Tell which of the `found` regions, best first, are hands not followed yet, as far as there is room.
+
+        A hand that was missed in the last frame and is found overlapping its place is followed from there on.
+        """
+        self._since_detection = 0
+        found = [region for region in found if self._is_usable(region)]
+        pairs = sorted(
+            (
+                (track.region.iou(region), t, r)
+                for t, track in enumerate(self.tracks)
+                for r, region in enumerate(found)
+            ),
+            reverse=True,
+        )
+        matched_tracks: set[int] = set()
+        matched_regions: set[int] = set()
+        for iou, t, r in pairs:
+            if iou < _MATCH_IOU or t in matched_tracks or r in matched_regions:
+                continue
+            matched_tracks.add(t)
+            matched_regions.add(r)
+            if self.tracks[t].misses:
+                self.tracks[t].move(found[r])
+        candidates = []
+        for r, region in enumerate(found):
+            if r in matched_regions:
+                continue
+            if any(region.overlap(track.region) > _EXPLAINED_OVERLAP for track in self.tracks):
+                continue
+            candidates.append(region)
+        return candidates[: self._room()]
+
+    def start(self, region: Region, presence: float, right: float) -> Track | None:
+        """Follow the hand in `region`, given what the hand check said; None if it is no hand.
+
+        A hand lost or missed nearby a moment ago, of the same side, is followed on under its identity.
+        """
+        if presence < self.config.start_presence or not self._room():
+            return None
+        assert self._stamp is not None
+        side: Handedness = "right" if right > 0.5 else "left"
+        track = self._missing_near(region, side)
+        if track is None:
+            track = Track(self._next_id, region, presence, self._stamp)
+            self._next_id += 1
+        else:
+            track.move(region)
+        if track in self._lost:
+            self._lost.remove(track)
+        if track not in self.tracks:
+            if len(self.tracks) >= self.config.max_hands:
+                self._drop(max(self.tracks, key=lambda other: other.misses))
+            self.tracks.append(track)
+        self.check(track, presence, right)
+        return track
+
+    def check(self, track: Track, presence: float, right: float) -> None:
+        """Give a followed hand this frame's answer of the hand check for its region."""
+        track.presence = presence
+        if presence >= self.config.min_presence:
+            track.weigh_handedness(right)
+
+    def observe(self, track: Track, points: FloatArray | None, error: float) -> None:
+        """Give a followed hand its image points `(21, 2)` and reprojection error (pixels) of this frame.
+
+        None for the points says that no believable hand came out.
+        """
+        assert self._stamp is not None
+        good = (
+            points is not None
+            and track.presence >= self.config.min_presence
+            and error <= self.config.max_error * track.region.size
+        )
+        region = region_from_points(points, self.config.crop_scale) if good and points is not None else None
+        if region is None or not self._is_usable(region):
+            track.misses += 1
+            return
+        track.region = region if track.is_rough else _follow(track.region, region)
+        track.is_rough = False
+        track.points = points
+        track.misses = 0
+        track.age += 1
+        track.last_seen = self._stamp
+
+    def finish(self) -> None:
+        """Merge tracks that sit on the same hand and drop those that lost theirs."""
+        self._merge_duplicates()
+        for track in list(self.tracks):
+            allowed = self.config.max_misses if track.age >= self.config.confirm else 0
+            if track.misses > allowed:
+                self._drop(track)
+
+    @property
+    def visible(self) -> list[Track]:
+        """The hands seen in this frame, by identity."""
+        return sorted((t for t in self.tracks if not t.misses and not t.is_new), key=lambda t: t.track_id)
+
+    def _is_usable(self, region: Region) -> bool:
+        width, height = self._size
+        return (
+            self.config.min_size <= region.size <= 3 * max(width, height)
+            and region.visible_fraction(width, height) >= self.config.min_visible
+        )
+
+    def _room(self) -> int:
+        """How many more hands may be followed; missed ones may be replaced."""
+        return max(0, self.config.max_hands - sum(1 for track in self.tracks if not track.misses))
+
+    def _drop(self, track: Track) -> None:
+        self.tracks.remove(track)
+        if track.age >= self.config.confirm:
+            self._lost.append(track)
+
+    def _missing_near(self, region: Region, handedness: Handedness) -> Track | None:
+        assert self._stamp is not None
+        best, best_distance = None, 1.0
+        for track in self._lost + [t for t in self.tracks if t.misses]:
+            # A hand may cross its own region's width in a quarter of a second.
+            reach = track.region.size * (0.5 + 4e-9 * (self._stamp - track.last_seen))
+            ratio = region.size / track.region.size
+            distance = float(np.hypot(region.x - track.region.x, region.y - track.region.y)) / reach
+            if track.handedness == handedness and 0.5 < ratio < 2 and distance < best_distance:
+                best, best_distance = track, distance
+        return best
+
+    def _merge_duplicates(self) -> None:
+        for a in list(self.tracks):
+            for b in list(self.tracks):
+                if a.track_id < b.track_id and a in self.tracks and b in self.tracks and _same_hand(a, b):
+                    self.tracks.remove(_weaker(a, b))
+
+
+def _same_hand(a: Track, b: Track) -> bool:
+    if a.points is None or b.points is None or a.misses or b.misses:
+        return False
+    distance = float(np.linalg.norm(a.points - b.points, axis=1).mean())
+    return distance < _DUPLICATE_DISTANCE * min(a.region.size, b.region.size)
+
+
+def _weaker(a: Track, b: Track) -> Track:
+    """Of two tracks on one hand, the one that is less likely the hand's own: newer, or of the wrong side."""
+    if a.handedness != b.handedness and abs(a.handedness_score - b.handedness_score) > 0.1:
+        return a if a.handedness_score < b.handedness_score else b
+    return a if a.age < b.age else b
+
+
+def _follow(before: Region, now: Region) -> Region:
+    """Calm small movements of the region, follow large ones at once."""
+    moved = np.hypot(now.x - before.x, now.y - before.y) / before.size
+    gain = float(np.clip(moved / 0.05, 0.4, 1.0))
+    grown = abs(np.log(now.size / before.size))
+    size_gain = float(np.clip(grown / 0.10, 0.3, 1.0))
+    return Region(
+        before.x + gain * (now.x - before.x),
+        before.y + gain * (now.y - before.y),
+        before.size + size_gain * (now.size - before.size),
+    )
