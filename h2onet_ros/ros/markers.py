@@ -14,6 +14,7 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from h2onet_ros.hand.joints import JOINT_NAMES, PART_NAMES, SKELETON
+from h2onet_ros.perception.draw import part_colours
 from h2onet_ros.perception.types import Hand
 from h2onet_ros.ros.messages import NANOSECONDS, Topology
 from h2onet_ros.ros.serialised import Sentinels, SerialisedMessage
@@ -22,8 +23,6 @@ NAMESPACES = ("mesh", "skeleton", "joints", "label")
 """Namespaces of the markers; the marker's id is the hand's track id."""
 
 LABEL_LENGTH = 24
-VISIBLE_COLOR = np.array([0.36, 0.70, 0.86, 1.0], np.float32)
-OCCLUDED_COLOR = np.array([0.90, 0.30, 0.12, 1.0], np.float32)
 BONE_WIDTH, JOINT_SIZE, LABEL_HEIGHT = 0.003, 0.008, 0.02
 LABEL_ABOVE = np.array([0.0, -0.12, 0.0])
 LIFETIME_S = 1
@@ -33,13 +32,9 @@ _JOINT_PART = np.array(
 )
 
 
-def part_colors(occlusion: NDArray[np.floating]) -> NDArray[np.float32]:
-    """RGBA `(6, 4)` of thumb..little and palm, from the six occlusion probabilities `(6,)`.
-
-    The palm shows the occlusion of the whole hand.
-    """
-    share = np.clip(np.asarray(occlusion, np.float32), 0, 1)[:, None]
-    return VISIBLE_COLOR + share * (OCCLUDED_COLOR - VISIBLE_COLOR)
+def part_colors(hand: Hand) -> NDArray[np.float32]:
+    """RGBA `(6, 4)`, 0 to 1, of thumb..little and palm: the overlay's colours."""
+    return np.column_stack([part_colours(hand.occlusion) / 255, np.ones(len(PART_NAMES), np.float32)])
 
 
 @dataclass
@@ -80,7 +75,7 @@ class HandMarkers:
             "right": topology.faces.astype(np.int64),
             "left": topology.faces[:, ::-1].astype(np.int64),
         }
-        self._corner_part = {side: topology.vertex_part[faces] for side, faces in self._faces.items()}
+        self._face_part = topology.face_part
         self._shown: tuple[int, ...] = ()
         self._templates: dict[tuple[str, int, int], _Template] = {}
 
@@ -113,9 +108,9 @@ class HandMarkers:
     def _fill(self, views: _HandViews, hand: Hand) -> None:
         for view in views.ids:
             view[...] = hand.track_id
-        colors = part_colors(hand.occlusion)
+        colors = part_colors(hand)
         views.mesh_points[:] = hand.vertices[self._faces[hand.handedness]]
-        views.mesh_colors[:] = colors[self._corner_part[hand.handedness]]
+        views.mesh_colors[:] = colors[self._face_part, None]
         views.bone_points[:] = hand.joints[SKELETON]
         views.bone_colors[:] = colors[_JOINT_PART[SKELETON[:, 1]], None] * [0.6, 0.6, 0.6, 1.0]
         views.joint_points[:] = hand.joints
