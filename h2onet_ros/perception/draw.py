@@ -38,8 +38,11 @@ class DrawOptions:
 
 
 def part_colours(occlusion: NDArray[np.floating]) -> NDArray[np.float32]:
-    """RGB `(6, 3)`, 0 to 255, of thumb..little and palm for occlusion probabilities `(6,)` (last: whole hand)."""
-    mix = np.clip(np.asarray(occlusion, np.float32), 0, 1)[:, None]
+    """RGB `(6, 3)`, 0 to 255, of thumb..little and palm for a hand's `occlusion` (whole hand: palm).
+
+    Unknown (NaN) counts as visible.
+    """
+    mix = np.clip(np.nan_to_num(np.asarray(occlusion, np.float32)), 0, 1)[:, None]
     return VISIBLE_COLOURS * (1 - mix) + OCCLUDED_COLOUR * mix
 
 
@@ -72,8 +75,8 @@ def draw_overlay(
         if options.skeleton:
             _draw_skeleton(image, hand, camera)
         if options.regions:
-            corners = [_pixel(p) for p in np.reshape(hand.region.corners, (2, 2))]
-            cv2.rectangle(image, *corners, (245, 245, 245), 1, cv2.LINE_AA)
+            top_left, bottom_right = (_pixel(p) for p in np.reshape(hand.region.corners, (2, 2)))
+            cv2.rectangle(image, top_left, bottom_right, (245, 245, 245), 1, cv2.LINE_AA)
     for hand in hands:
         if options.labels:
             _draw_label(image, hand)

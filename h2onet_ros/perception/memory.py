@@ -6,7 +6,6 @@ of frames back in its training videos. Cameras differ, so the past is chosen by 
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Sequence
 
@@ -40,7 +39,10 @@ class TemporalMemory:
         self._frames.clear()
 
     def remember(self, stamp: int, now: FrameFeatures) -> None:
-        """Keep the features of the frame taken at `stamp` (ns), one hand (leading dimension 1)."""
+        """Keep the features of the frame taken at `stamp` (ns), one hand (leading dimension 1).
+
+        A second call with the same stamp replaces the first.
+        """
         if self._frames and stamp <= self._frames[-1][0]:
             if stamp < self._frames[-1][0]:
                 raise ValueError(f"TemporalMemory: time went from {self._frames[-1][0]} back to {stamp} ns")
@@ -50,7 +52,7 @@ class TemporalMemory:
         # A fast camera would fill the memory without telling more about the past.
         if len(self._frames) >= 2 and self._frames[-1][0] - self._frames[-2][0] < _SPACING * self._long:
             self._frames.pop()
-        self._frames.append((stamp, now))
+        self._frames.append((stamp, now.as_past()))
 
     def past(self) -> tuple[FrameFeatures, FrameFeatures]:
         """Short-term and long-term past of the frame remembered last.
@@ -64,20 +66,3 @@ class TemporalMemory:
         reach = min(1.0, (now - stamps[0]) / self._long)
         short, long = (int(np.abs(now - stamps - reach * age).argmin()) for age in (self._short, self._long))
         return self._frames[short][1], self._frames[long][1]
-
-
-def one_hand(features: FrameFeatures, index: int) -> FrameFeatures:
-    """A copy of the features of one hand of a batch, leading dimension 1."""
-    return _each(lambda array: array[index : index + 1].copy(), features)
-
-
-def batch(features: Sequence[FrameFeatures]) -> FrameFeatures:
-    """Several hands' features as one batch."""
-    if len(features) == 1:
-        return features[0]
-    return _each(lambda *arrays: np.concatenate(arrays), *features)
-
-
-def _each(function, *features: FrameFeatures) -> FrameFeatures:
-    names = [field.name for field in dataclasses.fields(FrameFeatures)]
-    return FrameFeatures(**{name: function(*(getattr(f, name) for f in features)) for name in names})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnxruntime
@@ -13,7 +14,7 @@ class NetworkError(RuntimeError):
 
 def load_network(
     path: Path,
-    inputs: dict[str, tuple[int | None, ...]],
+    inputs: Mapping[str, tuple[int | None, ...]],
     outputs: tuple[str, ...],
     threads: int = 1,
 ) -> onnxruntime.InferenceSession:

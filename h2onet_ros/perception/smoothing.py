@@ -75,7 +75,8 @@ class OneEuroRotation:
         if self._value is None:
             self._value = value
             return value
-        step = cv2.Rodrigues(np.asarray(value @ self._value.T, np.float64))[0][:, 0]
+        turn = np.asarray(value @ self._value.T, np.float64)
+        step: Array = np.asarray(cv2.Rodrigues(turn)[0][:, 0], np.float64)
         self._velocity = self._velocity + _gain(_SPEED_CUTOFF, dt) * (step / dt - self._velocity)
         gain = _gain(self._min_cutoff + self._beta * float(np.linalg.norm(self._velocity)), dt)
         self._value = cv2.Rodrigues(gain * step)[0] @ self._value

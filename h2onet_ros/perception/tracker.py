@@ -23,9 +23,7 @@ from h2onet_ros.perception.types import FloatArray, Handedness, Region
 @dataclass(frozen=True)
 class TrackerConfig:
     """Attributes:
-    max_hands: at most this many are followed.
     detect_every: while some but not all hands are followed, frames from one palm detection to the next.
-    crop_scale: region's side over that of the box of the joints; what the network was trained with.
     min_presence: a region that shows a hand with less probability than this counts as a miss.
     start_presence: the same for a new hand.
     max_error: reprojection error beyond this part of the region's size counts as a miss.
@@ -36,9 +34,7 @@ class TrackerConfig:
     min_visible: least part of a region that must be inside the image.
     """
 
-    max_hands: int = 2
     detect_every: int = 5
-    crop_scale: float = 1.5
     min_presence: float = 0.3
     start_presence: float = 0.5
     max_error: float = 0.12
@@ -49,11 +45,8 @@ class TrackerConfig:
     min_visible: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.max_hands < 1 or self.detect_every < 1:
-            raise ValueError(
-                f"TrackerConfig: expected max_hands and detect_every of at least 1, got {self.max_hands} and "
-                f"{self.detect_every}"
-            )
+        if self.detect_every < 1:
+            raise ValueError(f"TrackerConfig.detect_every: expected at least 1, got {self.detect_every}")
 
 
 # Evidence for left or right is summed as log-odds. One frame says at most 2 (88 %), all together at most 6,
@@ -129,10 +122,22 @@ class Track:
 
 
 class Tracker:
-    """Keeps the regions and identities of up to `config.max_hands` hands."""
+    """Keeps the regions and identities of up to `max_hands` hands.
 
-    def __init__(self, config: TrackerConfig | None = None) -> None:
+    Args:
+        max_hands: at most this many are followed.
+        config: thresholds.
+        crop_scale: side of a region over the longer side of the box of the hand's points.
+    """
+
+    def __init__(
+        self, max_hands: int = 2, config: TrackerConfig | None = None, crop_scale: float = 1.5
+    ) -> None:
+        if max_hands < 1:
+            raise ValueError(f"Tracker: expected max_hands of at least 1, got {max_hands}")
+        self.max_hands = max_hands
         self.config = config or TrackerConfig()
+        self._crop_scale = crop_scale
         self._next_id = 1
         self.reset()
 
@@ -162,7 +167,7 @@ class Tracker:
         """Whether looking for palms in the whole image is worth its cost in this frame."""
         if not self.tracks or self._lost or any(track.misses for track in self.tracks):
             return True
-        return len(self.tracks) < self.config.max_hands and self._since_detection >= self.config.detect_every
+        return len(self.tracks) < self.max_hands and self._since_detection >= self.config.detect_every
 
     def associate(self, found: list[Region]) -> list[Region]:
         """Tell which of the `found` regions, best first, are hands not followed yet, as far as there is room.
@@ -215,7 +220,7 @@ class Tracker:
         if track in self._lost:
             self._lost.remove(track)
         if track not in self.tracks:
-            if len(self.tracks) >= self.config.max_hands:
+            if len(self.tracks) >= self.max_hands:
                 self._drop(max(self.tracks, key=lambda other: other.misses))
             self.tracks.append(track)
         self.check(track, presence, right)
@@ -238,7 +243,7 @@ class Tracker:
             and track.presence >= self.config.min_presence
             and error <= self.config.max_error * track.region.size
         )
-        region = region_from_points(points, self.config.crop_scale) if good and points is not None else None
+        region = region_from_points(points, self._crop_scale) if good and points is not None else None
         if region is None or not self._is_usable(region):
             track.misses += 1
             return
@@ -262,6 +267,11 @@ class Tracker:
         """The hands seen in this frame, by identity."""
         return sorted((t for t in self.tracks if not t.misses and not t.is_new), key=lambda t: t.track_id)
 
+    @property
+    def known_ids(self) -> set[int]:
+        """Identities that may still be given to a hand: followed, or lost a moment ago."""
+        return {track.track_id for track in self.tracks + self._lost}
+
     def _is_usable(self, region: Region) -> bool:
         width, height = self._size
         return (
@@ -271,7 +281,7 @@ class Tracker:
 
     def _room(self) -> int:
         """How many more hands may be followed; missed ones may be replaced."""
-        return max(0, self.config.max_hands - sum(1 for track in self.tracks if not track.misses))
+        return max(0, self.max_hands - sum(1 for track in self.tracks if not track.misses))
 
     def _drop(self, track: Track) -> None:
         self.tracks.remove(track)

@@ -1,0 +1,241 @@
+"""From a frame to its hands: detection, tracking, the network, placement. No ROS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from h2onet_ros.engines.base import Engine, FrameFeatures, FusedHands
+from h2onet_ros.perception import hand_check as check
+from h2onet_ros.perception.crop import crop_affine, crop_image, region_from_points
+from h2onet_ros.perception.hand_check import HandCheck
+from h2onet_ros.perception.memory import TemporalMemory
+from h2onet_ros.perception.palm import PalmDetector
+from h2onet_ros.perception.placement import place
+from h2onet_ros.perception.smoothing import HandPose, HandSmoother, SmoothingConfig
+from h2onet_ros.perception.tracker import Track, Tracker, TrackerConfig
+from h2onet_ros.perception.types import FloatArray, Frame, FrameResult, Hand, Region
+
+_MIRROR = np.array([-1, 1, 1], np.float32)
+_LOOK_AGAIN_IOU = 0.85  # a palm's region that fits the hand better than this is not cropped a second time
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """Attributes:
+    max_hands: at most this many hands are followed.
+    tracker: how hands are followed.
+    smoothing: how results are calmed.
+    palm_threshold: least score of a palm detection, 0 to 1.
+    threads: of the palm network and of the hand check; the engine has its own.
+    second_look: crop a newly found hand again after a first estimate of where its joints are.
+    """
+
+    max_hands: int = 2
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    palm_threshold: float = 0.5
+    threads: int = 1
+    second_look: bool = True
+
+
+class _HandState:
+    """What is kept for one identity between frames."""
+
+    def __init__(self, offsets: Sequence[float], smoothing: SmoothingConfig) -> None:
+        self.memory = TemporalMemory(offsets)
+        self.smoother = HandSmoother(smoothing)
+
+
+class HandPipeline:
+    """Turns frames, in the order of time, into hands.
+
+    Args:
+        engine: runs the mesh network; its bundle says how regions are cropped and how far back the past lies.
+        config: everything else.
+
+    Raises:
+        NetworkError: the palm detector's or the hand check's file is missing or wrong.
+    """
+
+    def __init__(self, engine: Engine, config: PipelineConfig | None = None) -> None:
+        self.engine = engine
+        self.config = config or PipelineConfig()
+        self._size = engine.bundle.image_size
+        self._palms = PalmDetector(threshold=self.config.palm_threshold, threads=self.config.threads)
+        self._check = HandCheck(threads=self.config.threads) if check.HAND_CHECK_ASSET.is_file() else None
+        self._crop_scale = engine.bundle.info.crop_scale
+        self._tracker = Tracker(self.config.max_hands, self.config.tracker, self._crop_scale)
+        self._states: dict[int, _HandState] = {}
+
+    def reset(self) -> None:
+        """Forget all hands, as if the next frame were the first. Identities are not used again."""
+        self._tracker.reset()
+        self._states.clear()
+
+    def process(self, frame: Frame) -> FrameResult:
+        """The hands of one frame."""
+        watch = _Stopwatch()
+        if self._tracker.begin(frame.stamp, frame.camera.width, frame.camera.height):
+            self._states.clear()
+        self._find(frame)
+        least = self.config.tracker.min_presence
+        tracks = [track for track in self._tracker.tracks if track.presence >= least]
+        for track in tracks:
+            self._prepare(track)
+        watch.lap("detect")
+        hands: dict[int, Hand] = {}
+        if tracks:
+            hands = self._reconstruct(frame, tracks, watch)
+        for track in self._tracker.tracks:
+            if track not in tracks:
+                self._tracker.observe(track, None, np.inf)
+        self._tracker.finish()
+        known = self._tracker.known_ids
+        self._states = {i: state for i, state in self._states.items() if i in known}
+        visible = tuple(hands[track.track_id] for track in self._tracker.visible)
+        return FrameResult(frame.stamp, frame.frame_id, visible, watch.total())
+
+    def _find(self, frame: Frame) -> None:
+        """Bring the tracker up to date: palms where worth it, and the hand check for every region."""
+        tracker = self._tracker
+        candidates: list[Region] = []
+        if tracker.wants_detection():
+            palms = self._palms.detect(frame.rgb)
+            candidates = tracker.associate([palm.region for palm in palms])
+        tracks = list(tracker.tracks)
+        regions = [track.region for track in tracks] + candidates
+        if not regions:
+            return
+        crops = _to_tensor([crop_image(frame.rgb, region, check.INPUT_SIZE) for region in regions])
+        presence, right = self._check(crops) if self._check else np.ones((2, len(crops)), np.float32)
+        for track, p, r in zip(tracks, presence, right, strict=False):
+            tracker.check(track, float(p), float(r))
+        for region, p, r in zip(candidates, presence[len(tracks) :], right[len(tracks) :], strict=True):
+            tracker.start(region, float(p), float(r))
+
+    def _prepare(self, track: Track) -> None:
+        if track.switched:
+            self._states.pop(track.track_id, None)
+        if track.track_id not in self._states:
+            self._states[track.track_id] = _HandState(
+                self.engine.bundle.info.temporal_offsets_s, self.config.smoothing
+            )
+
+    def _reconstruct(self, frame: Frame, tracks: list[Track], watch: _Stopwatch) -> dict[int, Hand]:
+        regions = [track.region for track in tracks]
+        crops = self._crop(frame, tracks, regions)
+        watch.lap("crop")
+        features = _each_hand(self.engine.encode(crops))
+        points = [self._image_points(f, t, r) for f, t, r in zip(features, tracks, regions, strict=True)]
+        if self.config.second_look:
+            self._look_again(frame, tracks, regions, features, points)
+        watch.lap("encode")
+        past = []
+        for track, now in zip(tracks, features, strict=True):
+            memory = self._states[track.track_id].memory
+            memory.remember(frame.stamp, now)
+            past.append(memory.past())
+        short, long = (FrameFeatures.concatenate([p[age] for p in past]) for age in (0, 1))
+        fused = self.engine.fuse(FrameFeatures.concatenate(features), short, long)
+        watch.lap("fuse")
+        hands = {}
+        for i, track in enumerate(tracks):
+            hand = self._place(frame, track, regions[i], points[i], fused, i)
+            if hand is not None:
+                hands[track.track_id] = hand
+        watch.lap("place")
+        return hands
+
+    def _crop(self, frame: Frame, tracks: list[Track], regions: list[Region]) -> FloatArray:
+        return _to_tensor(
+            [
+                crop_image(frame.rgb, region, self._size, mirror=track.handedness == "left")
+                for track, region in zip(tracks, regions, strict=True)
+            ]
+        )
+
+    def _image_points(self, features: FrameFeatures, track: Track, region: Region) -> FloatArray:
+        affine = crop_affine(region, self._size, mirror=track.handedness == "left")
+        back = cv2.invertAffineTransform(affine).astype(np.float32)
+        return features.uv[0] * self._size @ back[:, :2].T + back[:, 2]
+
+    def _look_again(
+        self,
+        frame: Frame,
+        tracks: list[Track],
+        regions: list[Region],
+        features: list[FrameFeatures],
+        points: list[FloatArray],
+    ) -> None:
+        """Replace what was seen in a palm's rough region by a look where its joints turned out to be."""
+        better: dict[int, Region] = {}
+        for i, track in enumerate(tracks):
+            if track.is_rough and np.isfinite(points[i]).all() and np.ptp(points[i], 0).max() > 1:
+                region = region_from_points(points[i], self._crop_scale)
+                if region.iou(regions[i]) < _LOOK_AGAIN_IOU:
+                    better[i] = region
+        if not better:
+            return
+        chosen = [tracks[i] for i in better]
+        encoded = self.engine.encode(self._crop(frame, chosen, list(better.values())))
+        for (i, region), seen in zip(better.items(), _each_hand(encoded), strict=True):
+            regions[i], features[i] = region, seen
+            points[i] = self._image_points(features[i], tracks[i], region)
+
+    def _place(
+        self, frame: Frame, track: Track, region: Region, points: FloatArray, fused: FusedHands, i: int
+    ) -> Hand | None:
+        vertices, joints, rotation = fused.vertices[i], fused.joints[i], fused.rotation[i]
+        if track.handedness == "left":
+            vertices, joints = vertices * _MIRROR, joints * _MIRROR
+            rotation = rotation * np.outer(_MIRROR, _MIRROR)
+        placement = place(joints, points, frame.camera)
+        if placement is None or not np.isfinite(vertices).all():
+            self._tracker.observe(track, None, np.inf)
+            return None
+        self._tracker.observe(track, points, placement.reprojection_error)
+        pose = HandPose(placement.position, rotation, vertices, joints)
+        pose = self._states[track.track_id].smoother(pose, frame.stamp)
+        return Hand(
+            track_id=track.track_id,
+            handedness=track.handedness,
+            handedness_score=track.handedness_score,
+            detection_score=track.presence,
+            region=region,
+            position=pose.position,
+            rotation=pose.rotation,
+            joints=pose.joints + pose.position,
+            vertices=pose.vertices + pose.position,
+            occlusion=fused.occlusion[i],
+            image_points=points.astype(np.float32),
+            reprojection_error=placement.reprojection_error,
+        )
+
+
+def _each_hand(features: FrameFeatures) -> list[FrameFeatures]:
+    return [features.select([i]) for i in range(len(features))]
+
+
+def _to_tensor(crops: list[np.ndarray]) -> FloatArray:
+    """Crops `(S, S, 3)` uint8 as one tensor `(B, 3, S, S)` float32 in [0, 1]."""
+    stacked = np.stack(crops).transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(stacked, np.float32) * np.float32(1 / 255)
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._laps[name] = now - self._last
+        self._last = now
+
+    def total(self) -> dict[str, float]:
+        return self._laps | {"total": time.perf_counter() - self._start}
