@@ -1,12 +1,12 @@
 """Triangles of everything in a scene: the hand, its fore-arm, simple things; normals and soft contact shadow.
 
-What is drawn is a *soup*: an array `(3 * triangles, 15)` of corners whose columns are named by `SOUP_COLUMNS`.
-A soup needs no index buffers, so a whole batch of different scenes travels to the graphics card at once.
+What is drawn is a *soup*: an array `(3 * triangles, 15)` of corners whose columns `SOUP_COLUMNS` names. A soup needs no index buffers, so a whole batch of different scenes travels to the graphics card at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -37,6 +37,9 @@ ID_BACKGROUND, ID_FOREARM, ID_OTHER_HAND, ID_THING = 0, 7, 8, 9
 """Ids drawn beside 1..6, which are the labelled hand's parts in the order of `PART_NAMES`."""
 
 NO_TEXTURE = -1.0
+
+# Axes of the hand model's frame (see h2onet_ros.hand.model).
+THUMBWARD, FORWARD, DORSAL = np.array([1.0, 0, 0]), np.array([0, -1.0, 0]), np.array([0, 0, 1.0])
 
 
 def soup(
@@ -75,26 +78,13 @@ class HandSurface:
         shape = (len(hand.template), len(self.faces))
         self._incidence = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape)
         ring = np.asarray(hand.wrist_ring)
-        centre = np.asarray(hand.template)[ring].mean(0)
-        knuckles = np.asarray(hand.joint_regressor)[[1, 4, 7, 10]] @ np.asarray(hand.template)
-        self.forward = (knuckles.mean(0) - centre) / np.linalg.norm(knuckles.mean(0) - centre)
-        thumbward = knuckles[0] - knuckles[2]
-        thumbward -= self.forward * (thumbward @ self.forward)
-        self.thumbward = thumbward / np.linalg.norm(thumbward)
-        self.dorsal = np.cross(self.thumbward, self.forward)
-        if self.dorsal @ np.asarray(hand.joint_axes)[4, :, 0] != 0 and self._flexes_towards(self.dorsal):
-            self.dorsal = -self.dorsal
-        offsets = np.asarray(hand.template)[ring] - centre
-        angle = np.arctan2(offsets @ self.dorsal, offsets @ self.thumbward)
-        self.ring = ring[np.argsort(angle)]
-
-    def _flexes_towards(self, direction: np.ndarray) -> bool:
-        """Whether bending the middle finger moves its tip along `direction`."""
-        flexion = np.asarray(self.hand.joint_axes)[4, :, 0]
-        return bool(np.cross(flexion, self.forward) @ direction > 0)
+        offsets = np.asarray(hand.template)[ring] - np.asarray(hand.template)[ring].mean(0)
+        self.ring = ring[np.argsort(np.arctan2(offsets @ DORSAL, offsets @ THUMBWARD))]
+        corner_of = {int(vertex): corner for corner, vertex in enumerate(self.corners)}
+        self.ring_texture = self.texture[[corner_of[int(vertex)] for vertex in self.ring]]
 
     def normals(self, vertices: np.ndarray) -> np.ndarray:
-        """Smooth unit normals `(n, V, 3)` of vertices `(n, V, 3)`, seamless since they use the welded mesh."""
+        """Smooth unit normals `(n, V, 3)` of vertices `(n, V, 3)`, without seams."""
         a, b, c = (vertices[:, self.faces[:, k]] for k in range(3))
         flat = np.cross(b - a, c - a).transpose(1, 0, 2).reshape(len(self.faces), -1)
         smooth = (self._incidence @ flat).reshape(vertices.shape[1], len(vertices), 3).transpose(1, 0, 2)
@@ -154,6 +144,16 @@ class Forearm:
     band_colour: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Section:
+    """One ring of the arm `(R, 3)` and how the tube from here on is painted."""
+
+    points: np.ndarray
+    distance: float
+    colour: np.ndarray
+    layer: float
+
+
 def forearm_soup(
     surface: HandSurface,
     forearm: Forearm,
@@ -164,88 +164,92 @@ def forearm_soup(
     identity: float = ID_FOREARM,
 ) -> np.ndarray:
     """Corners of the arm that continues the wrist ring `(R, 3)` of a hand turned by `rotation` `(3, 3)`."""
-    right, up, back = rotation @ surface.thumbward, rotation @ surface.dorsal, -(rotation @ surface.forward)
+    right, up, back = rotation @ THUMBWARD, rotation @ DORSAL, -(rotation @ FORWARD)
+    axis = forearm_axis(forearm, rotation)
     bend = Rotation.from_rotvec(right * forearm.wrist_flexion + up * forearm.wrist_deviation).as_matrix()
-    axis = bend @ back
     side, top = bend @ right, bend @ up
     centre = ring.mean(0)
     offsets = ring - centre
-    angle = np.linspace(-np.pi, np.pi, len(ring), endpoint=False)
-    # Angles of the ring itself, so that the first section is the wrist and no twist creeps in.
+    half_width, half_thickness = np.abs(offsets @ right).max(), np.abs(offsets @ up).max()
+    # The ring's own angles, so that the first section is the wrist and no twist creeps in.
     angle = np.arctan2(offsets @ up, offsets @ right)
-    stops = [0.0, 0.012, 0.03]
-    marks = [forearm.band_start, forearm.band_start + forearm.band_width, forearm.sleeve_start]
-    stops += [m for m in marks if 0.031 < m < forearm.length] + [0.06, 0.1, 0.16, forearm.length]
-    distances = np.unique(np.clip(stops, 0, forearm.length))
+    round_ring = np.cos(angle)[:, None] * side, np.sin(angle)[:, None] * top
 
-    def section(s: float, grow: float) -> np.ndarray:
-        share = min(1.0, s / 0.05)
-        full = min(1.0, s / 0.18)
-        width = (1 - full) * np.abs(offsets @ right).max() + full * forearm.width
-        thickness = (1 - full) * np.abs(offsets @ up).max() + full * forearm.thickness
-        tube = np.cos(angle)[:, None] * side * (width + grow) + np.sin(angle)[:, None] * top * (
-            thickness + grow
-        )
-        turned = (1 - share) * offsets + share * tube
+    def section(distance: float, grow: float) -> np.ndarray:
+        share, full = min(1.0, distance / 0.05), min(1.0, distance / 0.18)
+        width = (1 - full) * half_width + full * forearm.width + grow
+        thickness = (1 - full) * half_thickness + full * forearm.thickness + grow
+        tube = round_ring[0] * width + round_ring[1] * thickness
         # Leave the wrist along the hand, then curve into the arm's own direction.
-        path = centre + back * min(s, 0.015) + axis * max(0.0, s - 0.015)
-        return path + turned + (0 if share < 1 else 0)
+        path = centre + back * min(distance, 0.015) + axis * max(0.0, distance - 0.015)
+        return path + (1 - share) * offsets + share * tube
 
-    rows: list[tuple[np.ndarray, np.ndarray, float, float]] = []
+    band_end = forearm.band_start + forearm.band_width
+    stops = [
+        0.0,
+        0.012,
+        0.03,
+        0.06,
+        0.1,
+        0.16,
+        forearm.band_start,
+        band_end,
+        forearm.sleeve_start,
+        forearm.length,
+    ]
+    sections: list[_Section] = []
     skin = np.asarray(skin_colour, np.float32)
-    for s in distances:
-        in_sleeve, in_band = (
-            s >= forearm.sleeve_start,
-            forearm.band_start <= s < forearm.band_start + forearm.band_width,
-        )
-        if in_sleeve and (not rows or rows[-1][2] != forearm.sleeve_layer):
-            rows.append((section(s, 0.0), skin, skin_layer, s))
-        grow = forearm.sleeve_gap if in_sleeve else (0.003 if in_band else 0.0)
-        colour = forearm.sleeve_colour if in_sleeve else (forearm.band_colour if in_band else skin)
-        layer = forearm.sleeve_layer if in_sleeve else (NO_TEXTURE if in_band else skin_layer)
-        rows.append((section(s, grow), colour, layer, s))
-    return _tube(rows, surface, centre, identity)
+    for distance in np.unique(np.clip(stops, 0, forearm.length)):
+        if distance >= forearm.sleeve_start:
+            paint, grow = (forearm.sleeve_colour, forearm.sleeve_layer), forearm.sleeve_gap
+        elif forearm.band_start <= distance < band_end:
+            paint, grow = (forearm.band_colour, NO_TEXTURE), 0.003
+        else:
+            paint, grow = (skin, skin_layer), 0.0
+        if sections and sections[-1].colour is not paint[0]:
+            # A step: the new material's rim starts where the old one ends.
+            sections.append(_Section(section(distance, 0.0), distance, *paint))
+        sections.append(_Section(section(distance, grow), distance, *paint))
+    return _tube(sections, surface.ring_texture, skin_layer, identity)
+
+
+def forearm_axis(forearm: Forearm, rotation: np.ndarray) -> np.ndarray:
+    """Unit direction `(3,)` from the wrist to the elbow of a hand turned by `rotation`."""
+    right, up = rotation @ THUMBWARD, rotation @ DORSAL
+    bend = Rotation.from_rotvec(right * forearm.wrist_flexion + up * forearm.wrist_deviation)
+    return bend.apply(-(rotation @ FORWARD))
 
 
 def _tube(
-    rows: list[tuple[np.ndarray, np.ndarray, float, float]],
-    surface: HandSurface,
-    centre: np.ndarray,
-    identity: float,
+    sections: list[_Section], skin_texture: np.ndarray, skin_layer: float, identity: float
 ) -> np.ndarray:
-    count = len(rows[0][0])
-    around = np.arange(count)
-    nxt = (around + 1) % count
-    ring_corner = {int(v): i for i, v in enumerate(surface.corners)}
-    skin_uv = surface.texture[[ring_corner[int(v)] for v in surface.ring]]
-    cloth_u = np.abs(np.linspace(-1, 1, count))
+    around = np.arange(len(skin_texture))
+    following = np.roll(around, -1)
+    corner = np.stack([around, following, following, around, following, around], 1).reshape(-1)
+    far = np.tile([0, 0, 1, 0, 1, 1], len(around))
+    cloth_u = np.abs(np.linspace(-1.5, 1.5, len(around)))
     pieces = []
-    for (low, colour, layer, s0), (high, end_colour, end_layer, s1) in zip(rows[:-1], rows[1:]):
-        colour, layer = (colour, layer) if layer == end_layer else (end_colour, end_layer)
-        quads = np.stack([low[around], low[nxt], high[nxt], low[around], high[nxt], high[around]], 1).reshape(
-            -1, 3
-        )
-        mid_low, mid_high = low.mean(0), high.mean(0)
-        n_low, n_high = low - mid_low, high - mid_high
-        n_low, n_high = (
-            n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-9) for n in (n_low, n_high)
-        )
-        normals = np.stack(
-            [n_low[around], n_low[nxt], n_high[nxt], n_low[around], n_high[nxt], n_high[around]], 1
-        ).reshape(-1, 3)
-        order = np.stack([around, nxt, nxt, around, nxt, around], 1).reshape(-1)
-        if layer == surface_layer_of_skin(rows):
-            texture = skin_uv[order]
+    for low, high in pairwise(sections):
+        points = np.stack([low.points, high.points])
+        outward = points - points.mean(1, keepdims=True)
+        outward /= np.maximum(np.linalg.norm(outward, axis=2, keepdims=True), 1e-9)
+        if low.layer == skin_layer:
+            texture = skin_texture[corner]
         else:
-            far = np.tile([0, 0, 1, 0, 1, 1], count)
-            texture = np.stack([cloth_u[order] * 1.5, np.where(far, s1, s0) * 8], 1)
-        pieces.append(soup(quads, normals, texture, layer, colour, 1.0, 0.15, identity))
+            along = np.where(far, high.distance, low.distance)
+            texture = np.stack([cloth_u[corner], along * 8], 1)
+        pieces.append(
+            soup(
+                points[far, corner],
+                outward[far, corner],
+                texture,
+                low.layer,
+                low.colour,
+                gloss=0.15,
+                identity=identity,
+            )
+        )
     return np.concatenate(pieces)
-
-
-def surface_layer_of_skin(rows: list[tuple[np.ndarray, np.ndarray, float, float]]) -> float:
-    """The texture layer of the first row, which always continues the hand's skin."""
-    return rows[0][2]
 
 
 def box() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -310,7 +314,7 @@ def thing_soup(
     gloss: float,
     identity: float = ID_THING,
 ) -> np.ndarray:
-    """Corners of a unit shape scaled by `size` (3,), turned by `rotation` (3, 3), moved to `position` (3,) metres."""
+    """Corners of a unit shape scaled by `size` (3,), turned by `rotation` (3, 3), moved to `position` (3,)."""
     corners, normals, texture = SHAPES[shape]
     turned = (normals / size) @ rotation.T
     turned /= np.linalg.norm(turned, axis=1, keepdims=True)

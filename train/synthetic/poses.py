@@ -1,8 +1,8 @@
 """Random hand poses that a person could make.
 
 Poses are made as anatomical angles, an array `(16, 3)` in radians: for each of MANO's joints its flexion,
-abduction and twist about `HandModel.joint_axes`, kept within `HandModel.pose_limits`. Working in angles rather
-than in rotations lets fingers be coupled as they are in life and lets two poses be blended linearly.
+abduction and twist about `HandModel.joint_axes`, kept within `HandModel.pose_limits`. Working in angles
+rather than in rotations lets fingers be coupled as they are in life and two poses be blended linearly.
 """
 
 from __future__ import annotations
@@ -31,15 +31,6 @@ _POINTS_PER_BONE = 4
 
 def _degrees(*angles: float) -> np.ndarray:
     return np.radians(np.asarray(angles, dtype=np.float64))
-
-
-def rotation_vectors(angles: np.ndarray, joint_axes: np.ndarray) -> np.ndarray:
-    """Rotation vectors `(..., 16, 3)` of anatomical angles `(..., 16, 3)`: abduction after flexion after twist."""
-    flat = angles.reshape(-1, 16, 3)
-    axes = np.broadcast_to(joint_axes, (len(flat), 16, 3, 3)).reshape(-1, 3, 3)
-    turns = flat.reshape(-1, 3)
-    flexion, abduction, twist = (Rotation.from_rotvec(axes[:, :, k] * turns[:, k, None]) for k in range(3))
-    return (abduction * flexion * twist).as_rotvec().reshape(angles.shape)
 
 
 def forward_kinematics(hand: HandModel, pose: np.ndarray) -> np.ndarray:
@@ -127,7 +118,7 @@ class PoseSampler:
         return candidates[int(np.argmin(depth))]
 
     def clip(self, angles: np.ndarray) -> np.ndarray:
-        """`angles` within the hand's limits, the outer finger joint tied to the middle one as tendons tie it."""
+        """`angles` within the hand's limits and short of the fingertips entering the palm."""
         limits = np.asarray(self.hand.pose_limits, np.float64)
         angles = np.clip(angles, limits[..., 0], limits[..., 1])
         for finger in FINGERS:
@@ -142,7 +133,7 @@ class PoseSampler:
         return angles
 
     def _depth(self, angles: np.ndarray) -> np.ndarray:
-        return penetration(forward_kinematics(self.hand, rotation_vectors(angles, self.hand.joint_axes)))
+        return penetration(forward_kinematics(self.hand, self.hand.pose_from_angles(angles)))
 
     def _candidate(self, rng: np.random.Generator, family: str | None) -> np.ndarray:
         if family is None:
@@ -173,22 +164,22 @@ class PoseSampler:
 
     @staticmethod
     def _spread(angles: np.ndarray, amount: float, rng: np.random.Generator) -> None:
-        """Fan the fingers: `amount` degrees at the outer ones; positive abduction is towards the little finger."""
-        for finger, share in ((INDEX, -1.0), (MIDDLE, -0.15), (RING, 0.55), (LITTLE, 1.25)):
+        """Fan the fingers by `amount` degrees at the index finger; positive abduction is towards the thumb."""
+        for finger, share in ((INDEX, 1.0), (MIDDLE, 0.15), (RING, -0.55), (LITTLE, -1.25)):
             angles[finger, 1] = _degrees(amount * share + rng.normal(0, 1.5))[0]
 
     @staticmethod
     def _thumb(
         angles: np.ndarray, flexion: float, abduction: float, twist: float, mcp: float, ip: float
     ) -> None:
-        """Thumb in degrees: base flexion (across the palm), abduction (negative: away from the palm), opposition."""
+        """Thumb in degrees; `abduction` lifts it away from the palm, `twist` turns its pad to the fingers."""
         angles[THUMB] = _degrees(flexion, abduction, twist)
         angles[THUMB + 1, 0], angles[THUMB + 2, 0] = _degrees(mcp, ip)
 
     def _random_thumb(self, rng: np.random.Generator) -> Callable[[np.ndarray], None]:
         values = (
             rng.uniform(-28, 35),
-            rng.uniform(-28, 18),
+            rng.uniform(-18, 28),
             rng.uniform(-25, 25),
             rng.uniform(-8, 40),
             rng.uniform(-15, 60),
@@ -205,7 +196,7 @@ class PoseSampler:
         self._thumb(
             angles,
             rng.normal(5, 12),
-            rng.normal(-8, 10),
+            rng.normal(8, 10),
             rng.normal(5, 10),
             rng.normal(10, 10),
             rng.normal(15, 15),
@@ -220,7 +211,7 @@ class PoseSampler:
         self._thumb(
             angles,
             rng.uniform(-28, 10),
-            rng.uniform(-28, 15),
+            rng.uniform(-15, 28),
             rng.normal(0, 10),
             rng.normal(0, 7),
             rng.normal(0, 10),
@@ -241,7 +232,7 @@ class PoseSampler:
         self._spread(angles, rng.normal(0, 2), rng)
         if rng.random() < 0.6:
             self._thumb(
-                angles, rng.uniform(5, 35), rng.uniform(-28, -5), rng.uniform(0, 28), rng.uniform(10, 45),
+                angles, rng.uniform(5, 35), rng.uniform(5, 28), rng.uniform(0, 28), rng.uniform(10, 45),
                 rng.uniform(15, 65),
             )  # fmt: skip
         else:
@@ -277,14 +268,14 @@ class PoseSampler:
         self._spread(angles, rng.uniform(-2, 14), rng)
         if rng.random() < 0.55:
             self._thumb(
-                angles, rng.uniform(0, 40), rng.uniform(-28, 0), rng.uniform(0, 28), rng.uniform(5, 45),
+                angles, rng.uniform(0, 40), rng.uniform(0, 28), rng.uniform(0, 28), rng.uniform(5, 45),
                 rng.uniform(5, 65),
             )  # fmt: skip
         else:
             self._thumb(
                 angles,
                 rng.uniform(-28, 5),
-                rng.uniform(-25, 15),
+                rng.uniform(-15, 25),
                 rng.normal(0, 10),
                 rng.normal(0, 8),
                 rng.normal(0, 12),
@@ -296,7 +287,7 @@ class PoseSampler:
         self._thumb(
             angles,
             rng.uniform(-29, -12),
-            rng.uniform(-10, 15),
+            rng.uniform(-15, 10),
             rng.normal(0, 8),
             rng.normal(-5, 5),
             rng.normal(-5, 8),
@@ -327,7 +318,7 @@ class PoseSampler:
         self._thumb(
             angles,
             rng.normal(8, 10),
-            rng.normal(-20, 6),
+            rng.normal(20, 6),
             rng.normal(15, 8),
             rng.normal(10, 8),
             rng.normal(22, 10),
@@ -373,11 +364,11 @@ class PoseSampler:
         angles[:, INDEX, 0] = np.radians(rng.uniform(15, 75, count))
         angles[:, INDEX + 1, 0] = np.radians(rng.uniform(10, 80, count))
         angles[:, INDEX + 2, 0] = angles[:, INDEX + 1, 0] * rng.uniform(0.2, 0.8, count)
-        angles[:, THUMB] = np.radians(rng.uniform((-25, -30, -20), (40, 10, 30), (count, 3)))
+        angles[:, THUMB] = np.radians(rng.uniform((-25, -10, -20), (40, 30, 30), (count, 3)))
         angles[:, THUMB + 1, 0] = np.radians(rng.uniform(-5, 45, count))
         angles[:, THUMB + 2, 0] = np.radians(rng.uniform(-5, 65, count))
         angles = self.clip(angles)
-        joints = forward_kinematics(self.hand, rotation_vectors(angles, self.hand.joint_axes))
+        joints = forward_kinematics(self.hand, self.hand.pose_from_angles(angles))
         between = np.linalg.norm(joints[:, 4] - joints[:, 8], axis=1)
         near = between < 0.019
         return angles[near][penetration(joints[near]) < _SOFTNESS]

@@ -4,7 +4,7 @@ A data set is a folder with `dataset.json` (what it was made of) and `shard_NNNN
 uncompressed `.npz` without pickles, so that `ShardSet` maps its arrays straight from the file and
 `numpy.load` opens it as well. Its arrays, for S samples of F frames in all and a hand of V vertices:
 
-=================== ============== =============================================================================
+=================== ============== ===========================================================================
 first_frame         (S,) int32     row of the sample's frame 0 (now) in the arrays below
 frame_count         (S,) int32     1, or 3: now, short-term past, long-term past (in this order)
 jpeg                (bytes,) uint8 the crops' JPEG files one after another; RGB, `image_size` square
@@ -23,7 +23,7 @@ occluded            (F, 6) bool    thumb, index, middle, ring, little, whole han
 visible_vertices    (F, 6) int16   visible vertices of each part, the sixth being the palm
 visible_share       (F,) f32       visible pixels of the hand / its pixels drawn alone
 native_size         (F,) f32       side in pixels of the crop's square in the camera's image before scaling
-=================== ============== =============================================================================
+=================== ============== ===========================================================================
 """
 
 from __future__ import annotations
@@ -101,13 +101,13 @@ def map_npz(path: Path) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: its frames (1, or 3 ordered now, short-term past, long-term past) as arrays with that length."""
+    """One sample: its frames (1, or 3 ordered now, short-term past, long-term past) in arrays of that length."""
 
     images: list[np.ndarray]
     labels: dict[str, np.ndarray]
 
     def canonical_vertices(self) -> np.ndarray:
-        """Vertices `(frames, V, 3)` of the hand without its global rotation, metres, in the hand model's frame."""
+        """Vertices `(frames, V, 3)` of the hand unrotated, metres, in the hand model's frame."""
         turned = np.einsum("fvi,fij->fvj", self.labels["vertices"], self.labels["rotation"])
         return turned + self.labels["canonical_wrist"][:, None]
 
@@ -125,7 +125,7 @@ class ShardSet:
         paths = sorted(self.folder.glob("shard_*.npz"))
         if not paths:
             raise ShardError(
-                f"No shard_*.npz in {self.folder}: render some with `python -m train.synthetic.render --out {folder}`."
+                f"No shard_*.npz in {folder}: make some, `python -m train.synthetic.render --out {folder}`."
             )
         description = self.folder / "dataset.json"
         self.description: dict[str, Any] = json.loads(description.read_text()) if description.exists() else {}

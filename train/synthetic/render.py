@@ -1,0 +1,217 @@
+"""Render a data set of synthetic hands with exact labels.
+
+    python -m train.synthetic.render --out FOLDER --count 20000 --seed 1 --workers 2 \\
+        --skins SKINS --backgrounds BACKGROUNDS
+
+The same seed and options give the same data, whatever the number of workers. Shards that exist are kept, so a
+run that was interrupted (Ctrl-C is safe at any time) continues where it stopped, and a larger --count extends a
+data set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from h2onet_ros.hand.model import HandModel, open_hand
+from train.synthetic.assemble import CROP_SIZE, SUPERSAMPLING, Assembler, RenderedFrame
+from train.synthetic.backgrounds import BackgroundLibrary
+from train.synthetic.geometry import HandSurface
+from train.synthetic.poses import PoseSampler
+from train.synthetic.renderer import Renderer
+from train.synthetic.scene import SceneSampler
+from train.synthetic.shards import FORMAT, shard_path, write_shard
+from train.synthetic.textures import build_textures
+
+STORED_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the content of a data set; stored beside it, and refused to be mixed with another."""
+
+    seed: int = 1
+    triplets: float = 0.5
+    shard_size: int = 256
+    skins: Path | None = None
+    backgrounds: Path | None = None
+
+    def description(self, hand: HandModel) -> dict[str, Any]:
+        """The content of `dataset.json`."""
+        names = {
+            key: sorted(p.name for p in folder.rglob("*") if p.is_file()) if folder else []
+            for key, folder in (("skins", self.skins), ("backgrounds", self.backgrounds))
+        }
+        return {
+            "format": FORMAT,
+            "image_size": CROP_SIZE,
+            "hand_vertices": len(hand.template),
+            "hand_sha256": sha256(np.ascontiguousarray(hand.template).tobytes()).hexdigest(),
+            **{k: v for k, v in asdict(self).items() if k not in names},
+            **names,
+        }
+
+
+class Factory:
+    """Makes shards; one a process, since it owns a renderer."""
+
+    def __init__(
+        self, recipe: Recipe, hand: HandModel | None = None, tiles: tuple[int, int] = (8, 8)
+    ) -> None:
+        self.recipe = recipe
+        surface = HandSurface(hand or open_hand())
+        backgrounds = BackgroundLibrary(recipe.backgrounds)
+        textures = build_textures(surface, recipe.skins, backgrounds.photographs)
+        side = round(CROP_SIZE * SUPERSAMPLING)
+        self._sampler = SceneSampler(PoseSampler(surface.hand), textures, backgrounds, recipe.triplets)
+        self._assembler = Assembler(surface, Renderer(textures.layers, (side, side), *tiles), backgrounds)
+
+    def samples(self, first: int, count: int) -> list[list[RenderedFrame]]:
+        """Samples `first` .. `first + count - 1` of the data set: each a list of one or three frames."""
+        scenes = []
+        for index in range(first, first + count):
+            rng = np.random.default_rng([self.recipe.seed, index])
+            scenes.append((self._sampler.draw(rng), rng))
+        return self._assembler.render(scenes)
+
+    def shard(self, index: int, count: int) -> dict[str, np.ndarray]:
+        """Arrays of shard `index` holding `count` samples, as `shards` describes."""
+        samples: list[list[RenderedFrame]] = []
+        first = index * self.recipe.shard_size
+        for begin in range(0, count, 64):
+            samples += self.samples(first + begin, min(64, count - begin))
+        frames = [frame for sample in samples for frame in sample]
+        lengths = np.array([len(sample) for sample in samples], np.int32)
+        files = [_jpeg(frame.image) for frame in frames]
+        return {
+            "first_frame": (np.cumsum(lengths) - lengths).astype(np.int32),
+            "frame_count": lengths,
+            "jpeg": np.concatenate(files),
+            "jpeg_offset": np.cumsum([0] + [len(file) for file in files]).astype(np.int64),
+            **{key: np.stack([frame.labels[key] for frame in frames]) for key in frames[0].labels},
+        }
+
+
+def _jpeg(image: np.ndarray) -> np.ndarray:
+    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, STORED_QUALITY])[1].reshape(-1)
+
+
+_factory: Factory | None = None
+
+
+def _start_worker(recipe: Recipe) -> None:
+    global _factory
+    # Ctrl-C is the parent's business: it ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    _factory = Factory(recipe)
+
+
+def _make_shard(job: tuple[Path, int, int]) -> tuple[int, int]:
+    folder, index, count = job
+    assert _factory is not None
+    arrays = _factory.shard(index, count)
+    write_shard(shard_path(folder, index), arrays)
+    return count, int(arrays["frame_count"].sum())
+
+
+def missing_jobs(folder: Path, count: int, shard_size: int) -> list[tuple[Path, int, int]]:
+    """Shards of a data set of `count` samples that are not on disk: (folder, index, samples)."""
+    jobs = []
+    for index in range(-(-count // shard_size)):
+        if not shard_path(folder, index).exists():
+            jobs.append((folder, index, min(shard_size, count - index * shard_size)))
+    return jobs
+
+
+def prepare_folder(folder: Path, description: dict[str, Any]) -> None:
+    """Create the data set's folder, or check that it was begun with the same recipe.
+
+    Raises:
+        ValueError: it holds another data set.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "dataset.json"
+    if path.exists():
+        found = json.loads(path.read_text())
+        different = sorted(key for key in description if found.get(key) != description[key])
+        if different:
+            raise ValueError(f"{folder} was begun with other {', '.join(different)}; choose another --out.")
+    path.write_text(json.dumps(description, indent=1) + "\n")
+    for leftover in folder.glob("*.partial"):
+        leftover.unlink()
+
+
+def render(folder: Path, count: int, recipe: Recipe, workers: int) -> tuple[int, int]:
+    """Render what is missing of a data set; returns samples and frames made now."""
+    from tqdm import tqdm
+
+    os.environ["LP_NUM_THREADS"] = "0"
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    prepare_folder(folder, recipe.description(open_hand()))
+    jobs = missing_jobs(folder, count, recipe.shard_size)
+    samples = frames = 0
+    pool = multiprocessing.get_context("spawn").Pool(workers, _start_worker, (recipe,))
+    try:
+        with tqdm(
+            total=count, initial=count - sum(job[2] for job in jobs), unit="sample", smoothing=0.1
+        ) as bar:
+            for made, drawn in pool.imap_unordered(_make_shard, jobs):
+                samples, frames = samples + made, frames + drawn
+                bar.update(made)
+                rate = bar.format_dict["rate"] or 0.0
+                bar.set_postfix_str(f"{rate * frames / samples:.0f} frames/s")
+        pool.close()
+    finally:
+        pool.terminate()
+        pool.join()
+    return samples, frames
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--count", type=int, required=True, help="samples in all (a sample is 1 or 3 frames)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, best one a core")
+    parser.add_argument("--triplets", type=float, default=0.5, help="share of samples with two past frames")
+    parser.add_argument("--shard-size", type=int, default=256, help="samples in a file")
+    parser.add_argument(
+        "--skins", type=Path, help="folder of MakeHuman skin textures (besides painted skins)"
+    )
+    parser.add_argument("--backgrounds", type=Path, help="folder made by train.fetch_backgrounds")
+    arguments = parser.parse_args()
+    for name in ("skins", "backgrounds"):
+        folder = getattr(arguments, name)
+        if folder is not None and not folder.is_dir():
+            parser.error(f"--{name} {folder}: expected a folder, found none")
+    recipe = Recipe(
+        arguments.seed, arguments.triplets, arguments.shard_size, arguments.skins, arguments.backgrounds
+    )
+    try:
+        samples, frames = render(arguments.out, arguments.count, recipe, arguments.workers)
+    except KeyboardInterrupt:
+        print("Stopped; finished shards are kept, the same command continues.", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"render: {error}", file=sys.stderr)
+        return 1
+    print(f"{samples} samples ({frames} frames) made in {arguments.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

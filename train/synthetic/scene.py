@@ -1,0 +1,353 @@
+"""Random scenes: which hand, where, how it moves, what holds light, hides it or lies behind it.
+
+`SceneSampler.draw` only decides; `assemble.py` poses the hands and makes the triangles. Camera axes are x right,
+y down, z forward; the hand model's frame is that of a hand held up with its palm to the camera.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from train.synthetic.backgrounds import Backdrop, BackgroundLibrary
+from train.synthetic.geometry import NO_TEXTURE, Forearm, forearm_axis
+from train.synthetic.poses import PoseSampler
+from train.synthetic.textures import TextureSet
+
+SHORT_TERM, LONG_TERM = (0.10, 0.24), (0.27, 0.37)
+"""Ranges in seconds of how long ago the two past frames were."""
+
+_CAMERAS = ((640, 480), (640, 480), (1280, 720), (848, 480), (1920, 1080), (480, 640))
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A box, cylinder or sphere. `position` `(3,)` in metres and `velocity` are in camera axes."""
+
+    shape: str
+    size: np.ndarray
+    rotation: np.ndarray
+    position: np.ndarray
+    velocity: np.ndarray
+    colour: np.ndarray
+    layer: float
+    texture_scale: float
+    gloss: float
+
+
+@dataclass(frozen=True)
+class Held:
+    """A thing in the hand: its looks, the wished radius (metres) and how it is held: `wrap` or `pinch`."""
+
+    looks: Thing
+    radius: float
+    grip: str
+    tilt: np.ndarray
+
+
+@dataclass(frozen=True)
+class HandPlan:
+    """A hand over time: angles go from `angles` (now) towards `past_angles` (one long term ago).
+
+    `offset` `(3,)` is the wrist in the camera frame now, metres; `spin` and `velocity` are rad/s and m/s.
+    """
+
+    angles: np.ndarray
+    past_angles: np.ndarray
+    shape: np.ndarray
+    rotation: np.ndarray
+    spin: np.ndarray
+    offset: np.ndarray
+    velocity: np.ndarray
+    skin_layer: float
+    skin_colour: np.ndarray
+    gloss: float
+    forearm: Forearm
+
+    def angles_at(self, time: float) -> np.ndarray:
+        share = min(1.0, -time / LONG_TERM[1])
+        share = share * share * (3 - 2 * share) * 0.5 + share * 0.5
+        return (1 - share) * self.angles + share * self.past_angles
+
+    def rotation_at(self, time: float) -> np.ndarray:
+        return Rotation.from_rotvec(self.spin * time).as_matrix() @ self.rotation
+
+    def offset_at(self, time: float) -> np.ndarray:
+        return self.offset + self.velocity * time
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """How the camera spoils the picture; see `sensor.expose`."""
+
+    defocus: float
+    shutter: float
+    noise: float
+    jpeg_quality: int
+    gain: np.ndarray
+    contrast: float
+    sharpening: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything about one sample; `times` are seconds, the first is 0 (now)."""
+
+    times: tuple[float, ...]
+    hand: HandPlan
+    width: int
+    height: int
+    focal: float
+    backdrop: Backdrop
+    exposure: float
+    sensor: Sensor
+    shake: np.ndarray
+    other: HandPlan | None = None
+    held: Held | None = None
+    things: list[Thing] = field(default_factory=list)
+
+    @property
+    def camera(self) -> np.ndarray:
+        """Intrinsics `(3, 3)` of the whole image."""
+        return np.array(
+            [[self.focal, 0, (self.width - 1) / 2], [0, self.focal, (self.height - 1) / 2], [0, 0, 1.0]]
+        )
+
+
+class SceneSampler:
+    """Draws scenes; each comes from the generator it is given alone, so a seed repeats it."""
+
+    def __init__(
+        self, poses: PoseSampler, textures: TextureSet, backgrounds: BackgroundLibrary, triplets: float = 0.5
+    ) -> None:
+        self.poses, self.textures, self.backgrounds, self.triplets = poses, textures, backgrounds, triplets
+        self._shape_count = poses.hand.shape_count
+
+    def draw(self, rng: np.random.Generator) -> Scene:
+        """A random scene, with three frames in a share `triplets` of the draws."""
+        times: tuple[float, ...] = (0.0,)
+        if rng.random() < self.triplets:
+            times = (0.0, -float(rng.uniform(*SHORT_TERM)), -float(rng.uniform(*LONG_TERM)))
+        width, height = _CAMERAS[rng.integers(len(_CAMERAS))]
+        focal = width / 2 / np.tan(np.radians(rng.uniform(45, 88)) / 2)
+        situation = str(rng.choice(["free", "in_front", "held", "other_hand"], p=[0.42, 0.26, 0.17, 0.15]))
+        hand = self._hand(
+            rng, "grasp" if situation == "held" and rng.random() < 0.75 else None, focal, width, height
+        )
+        backdrop = self.backgrounds.draw(rng)
+        things = self._behind(rng, hand)
+        other, held = None, None
+        if situation == "in_front":
+            things += [self._occluder(rng, hand) for _ in range(1 + int(rng.random() < 0.25))]
+        elif situation == "held":
+            held = self._held(rng)
+        elif situation == "other_hand":
+            other = self._other_hand(rng, hand)
+        return Scene(
+            times=times,
+            hand=hand,
+            width=width,
+            height=height,
+            focal=focal,
+            backdrop=backdrop,
+            exposure=float(np.exp(rng.normal(-0.05, 0.38))),
+            sensor=_sensor(rng),
+            shake=rng.normal(0, 0.15, 2) * (rng.random() < 0.5),
+            other=other,
+            held=held,
+            things=things,
+        )
+
+    def _hand(
+        self, rng: np.random.Generator, family: str | None, focal: float, width: int, height: int
+    ) -> HandPlan:
+        angles = self.poses.draw(rng, family)
+        past = angles
+        if rng.random() < 0.7:
+            amount = rng.uniform(0, 0.75)
+            past = (1 - amount) * angles + amount * self.poses.draw(rng)
+        distance = np.exp(rng.uniform(np.log(0.24), np.log(1.15)))
+        spread = 0.62 if rng.random() < 0.14 else 0.36
+        pixel = rng.uniform(-spread, spread, 2) * (width, height)
+        centre = np.array([*(pixel / focal), 1.0]) * distance
+        forearm = self._forearm(rng)
+        for _ in range(12):
+            rotation = random_orientation(rng)
+            offset = centre - rotation @ (0, -0.075, 0)
+            along = offset + np.linspace(0, 1, 6)[:, None] * forearm_axis(forearm, rotation) * forearm.length
+            # The camera is not inside the arm.
+            if np.linalg.norm(along, axis=1).min() > 0.11 and offset[2] > 0.12:
+                break
+        tone = rng.uniform(0.7, 1.15)
+        return HandPlan(
+            angles=angles,
+            past_angles=past,
+            shape=np.clip(rng.normal(0, 1, self._shape_count), -2.5, 2.5),
+            rotation=rotation,
+            spin=_direction(rng) * min(rng.exponential(0.8), 4.0),
+            offset=offset,
+            velocity=rng.normal(0, 0.14, 3) * rng.exponential(1.0),
+            skin_layer=float(self.textures.random_skin(rng)),
+            skin_colour=np.clip(tone * np.exp(rng.normal(0, 0.06, 3)), 0.3, 1.4),
+            gloss=float(rng.uniform(0.05, 0.6)),
+            forearm=forearm,
+        )
+
+    def _forearm(self, rng: np.random.Generator) -> Forearm:
+        bare = rng.random() < 0.45
+        banded = rng.random() < 0.22
+        cloth = float(self.textures.random_surface(rng)) if rng.random() < 0.5 else NO_TEXTURE
+        colour = rng.uniform(0.01, 0.9, 3) if rng.random() < 0.6 else np.full(3, rng.uniform(0.01, 0.8))
+        width = rng.uniform(0.033, 0.047)
+        return Forearm(
+            length=float(rng.uniform(0.2, 0.32)),
+            wrist_flexion=float(np.radians(rng.normal(0, 22))),
+            wrist_deviation=float(np.radians(rng.normal(0, 10))),
+            width=width,
+            thickness=width * rng.uniform(0.7, 0.95),
+            sleeve_start=1.0 if bare else float(rng.uniform(0.004, 0.12)),
+            sleeve_gap=float(rng.uniform(0.004, 0.02)),
+            sleeve_colour=colour,
+            sleeve_layer=cloth,
+            band_start=float(rng.uniform(0.012, 0.05)) if banded else 2.0,
+            band_width=float(rng.uniform(0.006, 0.028)),
+            band_colour=rng.uniform(0.01, 0.8, 3),
+        )
+
+    def _looks(self, rng: np.random.Generator, shape: str, size: np.ndarray) -> Thing:
+        textured = rng.random() < 0.65
+        return Thing(
+            shape=shape,
+            size=size,
+            rotation=Rotation.random(random_state=int(rng.integers(2**31))).as_matrix(),
+            position=np.zeros(3),
+            velocity=np.zeros(3),
+            colour=rng.uniform(0.4, 1.0, 3) if textured else rng.uniform(0.02, 0.95, 3),
+            layer=float(self.textures.random_surface(rng)) if textured else NO_TEXTURE,
+            texture_scale=float(rng.uniform(0.4, 2.0)),
+            gloss=float(rng.uniform(0, 1)),
+        )
+
+    def _behind(self, rng: np.random.Generator, hand: HandPlan) -> list[Thing]:
+        """Table, body or clutter farther from the camera than the hand."""
+        things = []
+        away = hand.offset / np.linalg.norm(hand.offset)
+        kind = rng.random()
+        if kind < 0.14:
+            size = np.array([rng.uniform(0.15, 0.6), rng.uniform(0.15, 0.6), 0.01])
+            tilt = Rotation.from_euler("xyz", rng.normal(0, (35, 20, 40)), degrees=True).as_matrix()
+            position = hand.offset + away * rng.uniform(0.13, 0.25)
+            things.append(_moved(self._looks(rng, "box", size), position, tilt))
+        elif kind < 0.30:
+            size = np.array([rng.uniform(0.15, 0.3), rng.uniform(0.25, 0.45), rng.uniform(0.1, 0.16)])
+            position = hand.offset + away * rng.uniform(0.36, 0.8) + rng.normal(0, 0.12, 3)
+            tilt = Rotation.from_euler("xyz", rng.normal(0, 12, 3), degrees=True).as_matrix()
+            things.append(_moved(self._looks(rng, "sphere", size), position, tilt))
+        for _ in range(rng.integers(0, 3) if rng.random() < 0.3 else 0):
+            shape = str(rng.choice(["box", "cylinder", "sphere"]))
+            position = hand.offset + away * rng.uniform(0.25, 0.7) + rng.normal(0, 0.15, 3)
+            things.append(_moved(self._looks(rng, shape, rng.uniform(0.02, 0.12, 3)), position))
+        return things
+
+    def _occluder(self, rng: np.random.Generator, hand: HandPlan) -> Thing:
+        """Something between the camera and the hand, perhaps passing by."""
+        kind = rng.choice(["box", "cylinder", "sphere", "stick"], p=[0.33, 0.2, 0.22, 0.25])
+        if kind == "box":
+            size = rng.uniform(0.012, 0.075, 3)
+        elif kind == "cylinder":
+            size = np.array([1, 1, 0]) * rng.uniform(0.012, 0.045) + (0, 0, rng.uniform(0.03, 0.2))
+        elif kind == "sphere":
+            size = np.full(3, rng.uniform(0.015, 0.055))
+        else:
+            size = np.array([1, 1, 0]) * rng.uniform(0.002, 0.01) + (0, 0, rng.uniform(0.08, 0.25))
+        target = hand.offset + hand.rotation @ (
+            rng.normal(0, 0.03),
+            -rng.uniform(-0.01, 0.16),
+            rng.normal(0, 0.02),
+        )
+        nearer = rng.uniform(0.05, 0.16) / np.linalg.norm(target)
+        speed = rng.exponential(0.22) * (rng.random() < 0.7)
+        looks = self._looks(rng, "cylinder" if kind == "stick" else str(kind), size)
+        return _moved(looks, target * (1 - min(nearer, 0.5)), velocity=_direction(rng) * (1, 1, 0.3) * speed)
+
+    def _held(self, rng: np.random.Generator) -> Held:
+        grip = "wrap" if rng.random() < 0.75 else "pinch"
+        shape = (
+            str(rng.choice(["cylinder", "box", "sphere"], p=[0.55, 0.25, 0.2]))
+            if grip == "wrap"
+            else "cylinder"
+        )
+        radius = rng.uniform(0.006, 0.045) if grip == "wrap" else rng.uniform(0.003, 0.007)
+        size = np.array([1.0, 1.0, rng.uniform(0.05, 0.14) / radius if shape != "sphere" else 1.0])
+        return Held(self._looks(rng, shape, size), float(radius), grip, rng.normal(0, 0.25, 3))
+
+    def _other_hand(self, rng: np.random.Generator, hand: HandPlan) -> HandPlan:
+        """A second hand beside, behind or in front of the first, of the same skin."""
+        towards = hand.offset / np.linalg.norm(hand.offset)
+        side = np.cross(towards, _direction(rng))
+        depth = rng.uniform(-0.13, 0.13)
+        if abs(depth) < 0.045:
+            depth = 0.045 * np.sign(depth)
+        target = (
+            hand.offset + hand.rotation @ (0, -0.075, 0) + side * rng.uniform(0.0, 0.14) + towards * depth
+        )
+        rotation = random_orientation(rng)
+        return HandPlan(
+            angles=self.poses.draw(rng),
+            past_angles=self.poses.draw(rng),
+            shape=hand.shape,
+            rotation=rotation,
+            spin=_direction(rng) * min(rng.exponential(0.8), 4.0),
+            offset=target - rotation @ (0, -0.075, 0),
+            velocity=rng.normal(0, 0.18, 3),
+            skin_layer=hand.skin_layer,
+            skin_colour=hand.skin_colour,
+            gloss=hand.gloss,
+            forearm=hand.forearm,
+        )
+
+
+def random_orientation(rng: np.random.Generator) -> np.ndarray:
+    """A global rotation `(3, 3)`: any at all, shown to the camera, or as one sees one's own hand."""
+    kind = rng.random()
+    if kind < 0.42:
+        return Rotation.random(random_state=int(rng.integers(2**31))).as_matrix()
+    if kind < 0.80:
+        yaw = rng.choice([0, 180, 90, -90], p=[0.42, 0.28, 0.15, 0.15]) + rng.normal(0, 28)
+        angles = (rng.normal(0, 38), rng.normal(-4, 24), yaw)
+    else:
+        angles = (rng.normal(0, 40), -rng.uniform(15, 85), 180 + rng.normal(0, 55))
+    return Rotation.from_euler("ZXY", angles, degrees=True).as_matrix()
+
+
+def _direction(rng: np.random.Generator) -> np.ndarray:
+    vector = rng.normal(0, 1, 3)
+    return vector / np.linalg.norm(vector)
+
+
+def _moved(
+    thing: Thing, position: np.ndarray, rotation: np.ndarray | None = None, velocity: np.ndarray | None = None
+) -> Thing:
+    return Thing(
+        **{
+            **thing.__dict__,
+            "position": np.asarray(position),
+            "rotation": thing.rotation if rotation is None else rotation,
+            "velocity": thing.velocity if velocity is None else velocity,
+        }
+    )
+
+
+def _sensor(rng: np.random.Generator) -> Sensor:
+    tint = rng.normal(0, 0.05)
+    return Sensor(
+        defocus=float(abs(rng.normal(0, 0.55)) + (rng.exponential(0.9) if rng.random() < 0.12 else 0)),
+        shutter=float(rng.uniform(0.002, 0.03)),
+        noise=float(rng.exponential(0.012)),
+        jpeg_quality=int(rng.integers(28, 97)),
+        gain=np.exp(np.array([tint, rng.normal(0, 0.02), -tint])),
+        contrast=float(np.exp(rng.normal(0, 0.16))),
+        sharpening=float(rng.uniform(0.2, 1.2) if rng.random() < 0.2 else 0.0),
+    )
