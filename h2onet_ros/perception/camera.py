@@ -17,6 +17,9 @@ DISTORTION_LENGTHS = {
 """Distortion models by their `sensor_msgs/distortion_models` name, with the coefficient counts each takes."""
 
 
+_UNDISTORTION_ROUNDS = 20
+
+
 class CameraError(ValueError):
     """Intrinsics that cannot be those of a camera."""
 
@@ -130,9 +133,17 @@ class Camera:
         assert self.distortion is not None
         if self.distortion_model == "equidistant":
             directions = cv2.fisheye.undistortPoints(flat, self.k, self.distortion)
-        else:
-            directions = cv2.undistortPoints(flat, self.k, self.distortion)
-        return np.asarray(directions, np.float64).reshape(pixels.shape)
+            return np.asarray(directions, np.float64).reshape(pixels.shape)
+        first = cv2.undistortPoints(flat, self.k, self.distortion)
+        result: NDArray[np.float64] = np.asarray(first, np.float64).reshape(pixels.shape)
+        # OpenCV stops after a few rounds of the same iteration, too early near the image's corners.
+        seen = (pixels - self.principal_point) / self.focal
+        for _ in range(_UNDISTORTION_ROUNDS):
+            step = seen - self._distort(result)
+            result = result + step
+            if np.abs(step).max(initial=0) < 1e-9:
+                break
+        return result
 
     def _distort(self, normalised: NDArray[np.float64]) -> NDArray[np.float64]:
         flat = normalised.reshape(-1, 1, 2)

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from h2onet_ros.perception.camera import Camera, CameraError
+
+K = np.array([[500.0, 0, 310], [0, 510, 250], [0, 0, 1]])
+LENSES = {
+    "none": None,
+    "plumb_bob": np.array([-0.2, 0.05, 0.001, -0.002, 0.01]),
+    "rational_polynomial": np.array([0.1, 0.05, 0.001, 0.001, 0.01, 0.02, 0.01, 0.0]),
+    "equidistant": np.array([0.01, 0.002, -0.001, 0.0002]),
+}
+
+
+@pytest.mark.parametrize("model", LENSES)
+def test_pixels_lead_back_along_the_same_ray(model):
+    camera = Camera(640, 480, K, LENSES[model], model)
+    points = np.random.default_rng(0).normal(size=(2, 21, 3)) * 0.1 + [0, 0, 0.6]
+    np.testing.assert_allclose(
+        camera.normalise(camera.project(points)), points[..., :2] / points[..., 2:], atol=1e-6
+    )
+
+
+def test_a_distorting_lens_moves_points_off_axis_only():
+    straight = Camera(640, 480, K)
+    barrel = Camera(640, 480, K, LENSES["plumb_bob"], "plumb_bob")
+    np.testing.assert_allclose(barrel.project(np.array([0, 0, 1.0])), [310, 250])
+    corner = np.array([-0.5, -0.4, 1.0])
+    assert np.linalg.norm(barrel.project(corner) - [310, 250]) < np.linalg.norm(
+        straight.project(corner) - [310, 250]
+    )
+
+
+def test_points_behind_the_camera_have_no_pixel():
+    pixels = Camera(640, 480, K).project(np.array([[0, 0, 1.0], [0.1, 0.1, -1.0], [0, 0, 0]]))
+    assert np.isfinite(pixels[0]).all() and np.isnan(pixels[1:]).all()
+
+
+@given(
+    st.integers(32, 4000),
+    st.integers(32, 4000),
+    st.floats(0.2, 4),
+    st.floats(-0.5, 0.5),
+    st.floats(-0.5, 0.5),
+    st.floats(0.2, 5),
+)
+def test_scaling_the_image_scales_pixel_edges(width, height, ratio, x, y, z):
+    camera = Camera.assumed(width, height)
+    target = max(1, round(width * ratio)), max(1, round(height * ratio))
+    before, after = (c.project(np.array([x, y, z])) for c in (camera, camera.scaled(*target)))
+    np.testing.assert_allclose(
+        (before + 0.5) * np.array(target) / (width, height), after + 0.5, rtol=1e-6, atol=1e-6
+    )
+
+
+@given(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.floats(0.2, 5))
+def test_the_mirrored_camera_sees_the_mirrored_world(x, y, z):
+    camera = Camera(640, 480, K)
+    u, v = camera.project(np.array([x, y, z]))
+    np.testing.assert_allclose(camera.mirrored().project(np.array([-x, y, z])), [639 - u, v], atol=1e-6)
+
+
+def test_the_assumed_camera_has_the_field_of_view_it_says():
+    camera = Camera.assumed(1280, 720, np.radians(80))
+    assert camera.is_assumed
+    left, right = camera.normalise(np.array([[-0.5, 0], [1279.5, 0]]))[:, 0]
+    assert np.degrees(np.arctan(right) - np.arctan(left)) == pytest.approx(80)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 480, K), "positive image size"),
+        ((640, 480, np.zeros((3, 3))), "not calibrated"),
+        ((640, 480, np.full((3, 3), np.nan)), "finite 3 x 3"),
+        ((640, 480, np.eye(4)), "finite 3 x 3"),
+        ((640, 480, K + np.eye(3)[::-1]), r"expected \[\[fx, 0, cx\]"),
+        ((640, 480, K, np.ones(5), "fancy_lens"), "plumb_bob"),
+        ((640, 480, K, np.ones(3), "plumb_bob"), "coefficients"),
+        ((640, 480, K, np.array([np.inf, 0, 0, 0]), "plumb_bob"), "finite coefficients"),
+    ],
+)
+def test_what_is_no_camera_is_refused(arguments, message):
+    with pytest.raises(CameraError, match=message):
+        Camera(*arguments)
+
+
+def test_all_zero_distortion_is_no_distortion():
+    camera = Camera(640, 480, K, np.zeros(5), "plumb_bob")
+    assert camera.mirrored().k[0, 2] == 639 - 310
