@@ -11,7 +11,7 @@ import numpy as np
 
 from h2onet_ros.engines.base import Engine, FrameFeatures, FusedHands
 from h2onet_ros.perception import hand_check as check
-from h2onet_ros.perception.crop import crop_affine, crop_image, region_from_points
+from h2onet_ros.perception.crop import crop_affine, crop_image
 from h2onet_ros.perception.hand_check import HandCheck
 from h2onet_ros.perception.memory import TemporalMemory
 from h2onet_ros.perception.palm import PalmDetector
@@ -68,8 +68,7 @@ class HandPipeline:
         self._size = engine.bundle.image_size
         self._palms = PalmDetector(threshold=self.config.palm_threshold, threads=self.config.threads)
         self._check = HandCheck(threads=self.config.threads) if check.HAND_CHECK_ASSET.is_file() else None
-        self._crop_scale = engine.bundle.info.crop_scale
-        self._tracker = Tracker(self.config.max_hands, self.config.tracker, self._crop_scale)
+        self._tracker = Tracker(self.config.max_hands, self.config.tracker, engine.bundle.info.crop_scale)
         self._states: dict[int, _HandState] = {}
 
     def reset(self) -> None:
@@ -175,10 +174,9 @@ class HandPipeline:
         """Replace what was seen in a palm's rough region by a look where its joints turned out to be."""
         better: dict[int, Region] = {}
         for i, track in enumerate(tracks):
-            if track.is_rough and np.isfinite(points[i]).all() and np.ptp(points[i], 0).max() > 1:
-                region = region_from_points(points[i], self._crop_scale)
-                if region.iou(regions[i]) < _LOOK_AGAIN_IOU:
-                    better[i] = region
+            region = self._tracker.region_of(points[i]) if track.is_rough else None
+            if region is not None and region.iou(regions[i]) < _LOOK_AGAIN_IOU:
+                better[i] = region
         if not better:
             return
         chosen = [tracks[i] for i in better]

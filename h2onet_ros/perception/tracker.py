@@ -243,8 +243,8 @@ class Tracker:
             and track.presence >= self.config.min_presence
             and error <= self.config.max_error * track.region.size
         )
-        region = region_from_points(points, self._crop_scale) if good and points is not None else None
-        if region is None or not self._is_usable(region):
+        region = self.region_of(points) if good and points is not None else None
+        if region is None:
             track.misses += 1
             return
         track.region = region if track.is_rough else _follow(track.region, region)
@@ -267,6 +267,13 @@ class Tracker:
         """The hands seen in this frame, by identity."""
         return sorted((t for t in self.tracks if not t.misses and not t.is_new), key=lambda t: t.track_id)
 
+    def region_of(self, points: FloatArray) -> Region | None:
+        """The region around a hand's image points `(21, 2)`; None if no hand of this frame can be there."""
+        if not np.isfinite(points).all() or np.ptp(points, axis=0).max() < 1:
+            return None
+        region = region_from_points(points, self._crop_scale)
+        return region if self._is_usable(region) else None
+
     @property
     def known_ids(self) -> set[int]:
         """Identities that may still be given to a hand: followed, or lost a moment ago."""
@@ -275,7 +282,7 @@ class Tracker:
     def _is_usable(self, region: Region) -> bool:
         width, height = self._size
         return (
-            self.config.min_size <= region.size <= 3 * max(width, height)
+            self.config.min_size <= region.size <= 2 * max(width, height)
             and region.visible_fraction(width, height) >= self.config.min_visible
         )
 
@@ -292,8 +299,8 @@ class Tracker:
         assert self._stamp is not None
         best, best_distance = None, 1.0
         for track in self._lost + [t for t in self.tracks if t.misses]:
-            # A hand may cross its own region's width in a quarter of a second.
-            reach = track.region.size * (0.5 + 4e-9 * (self._stamp - track.last_seen))
+            # A hand may cross its own region's width in a quarter of a second, and jump between two frames.
+            reach = track.region.size * (1 + 4e-9 * (self._stamp - track.last_seen))
             ratio = region.size / track.region.size
             distance = float(np.hypot(region.x - track.region.x, region.y - track.region.y)) / reach
             if track.handedness == handedness and 0.5 < ratio < 2 and distance < best_distance:
