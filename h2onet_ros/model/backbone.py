@@ -117,5 +117,5 @@ class Backbone(nn.Module):
         x = self.thrink2(torch.cat((self.stack1_remap(first), stem), 1))
         second, joint_feature = self.dense_stack2(x)
         rotation_feature = self.dense_stack3.encode(x.detach())[2]
-        uv = self.uv_reg(self.reduce(second).flatten(2))
+        uv = self.uv_reg(self.reduce(second).reshape(-1, JOINTS, 256))
         return BackboneFeatures(self.mid_proj(joint_feature), joint_feature, rotation_feature, uv)

@@ -38,18 +38,19 @@ class SpiralConv(nn.Module):
 
     def __init__(self, cin: int, cout: int, spirals: np.ndarray) -> None:
         super().__init__()
-        self.vertices, self.length = spirals.shape
+        self.vertices, length = spirals.shape
+        self.channels = cin * length
         self.register_buffer(
             "indices",
             torch.as_tensor(np.ascontiguousarray(spirals).reshape(-1), dtype=torch.int64),
             persistent=False,
         )
-        self.layer = nn.Linear(cin * self.length, cout)
+        self.layer = nn.Linear(self.channels, cout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, V, cin) to (B, V, cout)."""
         gathered = x.index_select(1, self.indices)
-        return self.layer(gathered.reshape(-1, self.vertices, self.length * x.shape[2]))
+        return self.layer(gathered.reshape(-1, self.vertices, self.channels))
 
 
 class SpiralDeblock(nn.Module):

@@ -19,6 +19,10 @@ from .decoder import MeshDecoder
 from .fusion import FingerFusion, OcclusionClassifier, choose_unoccluded
 from .orientation import OrientationRegressor, rotation_from_6d
 
+HEAD_SCALE = 0.03
+OFFSET_SCALE = 0.003
+"""Factors on the first weights of the vertex and the offset head, metres."""
+
 
 class FrameFeatures(NamedTuple):
     """Everything kept of one frame; B hands.
@@ -123,6 +127,23 @@ class H2ONet(nn.Module):
         self.backbone = Backbone(config)
         self.decoder3d = Decoder(config, topology)
         self.register_buffer("joint_regressor", torch.as_tensor(topology.joint_regressor), persistent=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        # He et al., ICCV 2015: the mesh decoder and the orientation regressor have no normalisation, and with
+        # smaller weights their signals fade. The heads start near their typical values: vertices within
+        # centimetres, hardly any rotation.
+        for module in self.modules():
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        decoder = self.decoder3d
+        with torch.no_grad():
+            decoder.head.layer.weight.mul_(HEAD_SCALE)
+            if self.config.multi_frame:
+                decoder.offset_pred.head.layer.weight.mul_(OFFSET_SCALE)
+        decoder.rot_reg.start_near_identity()
 
     def encode(self, images: Tensor) -> FrameFeatures:
         """Features of one frame each.

@@ -60,21 +60,22 @@ class OrientationRegressor(nn.Module):
             self.fc_block2 = _mlp(2 * d, d, d // 2, d // 4, 6)
         else:
             self.fc_block = _mlp(d, d, d // 2, d // 4, 6)
-        self._start_near_identity()
 
-    def _start_near_identity(self) -> None:
+    def start_near_identity(self) -> None:
+        """Initialise the last layers so that an untrained network rotates hardly at all."""
         for name in ("fc_block", "fc_block1", "fc_block2"):
             if not hasattr(self, name):
                 continue
             last = self.get_submodule(f"{name}.6")
             assert isinstance(last, nn.Linear)
             with torch.no_grad():
-                last.weight.mul_(0.1)
+                last.weight.mul_(0.05)
                 last.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))
 
     def feature(self, joint_feature: Tensor, rotation_feature: Tensor) -> Tensor:
         """Orientation feature (B, D) of each frame from the backbone's (B, 8c, 4, 4) maps."""
-        x = (joint_feature + rotation_feature).flatten(2)
+        x = joint_feature + rotation_feature
+        x = x.reshape(-1, x.shape[1], 16)
         return self.pre_block(self.conv_block(x).flatten(1))
 
     def rotation_6d(self, feature: Tensor) -> Tensor:
