@@ -35,7 +35,7 @@ def tube_topology(rings: int = 20, segments: int = 12) -> HandTopology:
 
 
 def small_network(variant: str = "multi_frame", width: float = 0.25, seed: int = 0) -> H2ONet:
-    """A narrow network in evaluation mode with weights unlike the start values, so that every part matters."""
+    """A narrow network in evaluation mode; no weights at start values, so that every part matters."""
     torch.manual_seed(seed)
     network = H2ONet(H2ONetConfig(variant, width), tube_topology()).eval()
     with torch.no_grad():
