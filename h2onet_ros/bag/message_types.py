@@ -16,6 +16,7 @@ HAND_ARRAY = "h2onet_msgs/msg/HandArray"
 MESH_TOPOLOGY = "h2onet_msgs/msg/MeshTopology"
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+MARKER_ARRAY = "visualization_msgs/msg/MarkerArray"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
 

@@ -1,0 +1,157 @@
+"""The node of `hand_recorder`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import cv2
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Image
+from visualization_msgs.msg import MarkerArray
+
+from h2onet_msgs.msg import HandArray, MeshTopology
+from h2onet_ros.bag.errors import BagError
+from h2onet_ros.bag.message_types import HAND_ARRAY, MARKER_ARRAY, MESH_TOPOLOGY
+from h2onet_ros.bag.statistics import StreamStatistics
+from h2onet_ros.bag.video import VideoWriter
+from h2onet_ros.bag.writer import BagWriter
+from h2onet_ros.ros.image import image_to_rgb
+from h2onet_ros.ros.messages import stamp_from_message
+from h2onet_ros.ros.process import Reporter, StopRequest
+
+# A second and more of hands may wait here while a chunk goes to a slow disk.
+HANDS_QOS = QoSProfile(
+    reliability=QoSReliabilityPolicy.RELIABLE, history=QoSHistoryPolicy.KEEP_LAST, depth=100
+)
+LATCHED_QOS = QoSProfile(
+    reliability=QoSReliabilityPolicy.RELIABLE,
+    durability=QoSDurabilityPolicy.TRANSIENT_LOCAL,
+    history=QoSHistoryPolicy.KEEP_LAST,
+    depth=1,
+)
+# A lost image of the video is a blemish; making the node wait for the video would spoil what is measured.
+OVERLAY_QOS = QoSProfile(
+    reliability=QoSReliabilityPolicy.BEST_EFFORT, history=QoSHistoryPolicy.KEEP_LAST, depth=10
+)
+
+
+def record(options: argparse.Namespace, ros_args: list[str], reporter: Reporter, stop: StopRequest) -> None:
+    """Record until `stop` is set. Raises `BagError` where the files cannot be written (any longer)."""
+    with ExitStack() as stack:
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BagError(
+                f"Expected a folder to write to, cannot make {options.out}: {error.strerror}. Name another."
+            ) from error
+        bag = stack.enter_context(BagWriter(options.out / "hands.mcap"))
+        video = None
+        if not options.no_video:
+            video = stack.enter_context(VideoWriter(options.out / "overlay.mp4", options.fps))
+        rclpy.init(args=ros_args, signal_handler_options=SignalHandlerOptions.NO)
+        stack.callback(rclpy.try_shutdown)
+        node = RecorderNode(options.node, bag, video, options.markers, reporter)
+        stack.callback(node.destroy_node)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        stop.on_set(executor.wake)
+        reporter.tell("waiting", f"waiting for {options.node}")
+        failure: BagError | None = None
+        try:
+            while not stop.is_set():
+                executor.spin_once(timeout_sec=0.2)
+        except BagError as error:
+            failure = error
+        executor.remove_node(node)
+        for part in filter(None, (bag, video)):
+            try:
+                part.close()
+            except BagError as error:
+                failure = failure or error
+        _tell_end(node, bag, video, reporter)
+        if failure:
+            raise failure
+
+
+class RecorderNode(Node):
+    """Writes the messages of a hand node to a recording and its overlay to a video.
+
+    Attributes:
+        statistics: of the hands so far.
+    """
+
+    def __init__(
+        self, name: str, bag: BagWriter, video: VideoWriter | None, with_markers: bool, reporter: Reporter
+    ) -> None:
+        super().__init__("hand_recorder")
+        self.statistics = StreamStatistics()
+        self._bag = bag
+        self._video = video
+        self._reporter = reporter
+        bag.add_topic(f"{name}/topology", MESH_TOPOLOGY, latched=True)
+        bag.add_topic(f"{name}/hands", HAND_ARRAY)
+        self._record(HandArray, f"{name}/hands", HANDS_QOS, self._on_hands)
+        if with_markers:
+            bag.add_topic(f"{name}/markers", MARKER_ARRAY)
+            self._record(MarkerArray, f"{name}/markers", HANDS_QOS)
+        if video:
+            self.create_subscription(Image, f"{name}/overlay", self._on_overlay, OVERLAY_QOS)
+        # Last: the node learns of subscriptions in this order, so once its latched topology has come,
+        # it has learnt of all of them.
+        self._record(MeshTopology, f"{name}/topology", LATCHED_QOS, self._on_topology)
+
+    def _record(
+        self, kind: type, topic: str, qos: QoSProfile, also: Callable[[bytes, int], None] | None = None
+    ) -> None:
+        def on_message(data: bytes) -> None:
+            now = self.get_clock().now().nanoseconds
+            self._bag.write(topic, now, data)
+            if also:
+                also(data, now)
+
+        self.create_subscription(kind, topic, on_message, qos, raw=True)
+
+    def _on_topology(self, data: bytes, now: int) -> None:
+        weights = deserialize_message(data, MeshTopology).weights
+        self._reporter.tell("ready", f"recording; the node's weights are {weights}", weights=weights)
+
+    def _on_hands(self, data: bytes, now: int) -> None:
+        message = deserialize_message(data, HandArray)
+        stamp = stamp_from_message(message.header.stamp)
+        self.statistics.add(
+            stamp,
+            now,
+            message.latency,
+            message.processing_time,
+            message.skipped_images,
+            [hand.track_id for hand in message.hands],
+        )
+        self._reporter.tell("hands", stamp=stamp, hands=len(message.hands), latency=message.latency)
+
+    def _on_overlay(self, message: Image) -> None:
+        assert self._video is not None
+        rgb = image_to_rgb(message)
+        bgr = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
+        self._video.write(bgr, stamp_from_message(message.header.stamp))
+
+
+def _tell_end(node: RecorderNode, bag: BagWriter, video: VideoWriter | None, reporter: Reporter) -> None:
+    summary = node.statistics.summary()
+    sentence = f"recorded {summary.answers} answers with {summary.hands} hands in {bag.path}"
+    if video and video.images:
+        sentence += f", {video.images} images in {video.path}"
+    reporter.tell(
+        "end",
+        sentence,
+        summary=summary.as_dict(),
+        video_images=video.images if video else 0,
+        video_dropped=video.dropped if video else 0,
+    )
