@@ -19,9 +19,10 @@ from .decoder import MeshDecoder
 from .fusion import FingerFusion, OcclusionClassifier, choose_unoccluded
 from .orientation import OrientationRegressor, rotation_from_6d
 
-HEAD_SCALE = 0.03
-OFFSET_SCALE = 0.003
-"""Factors on the first weights of the vertex and the offset head, metres."""
+HEAD_SCALE = 0.01
+OFFSET_SCALE = 0.001
+UV_SCALE = 0.3
+"""Factors on the first weights of the heads of vertices, their offset, and the image points."""
 
 
 class FrameFeatures(NamedTuple):
@@ -141,6 +142,7 @@ class H2ONet(nn.Module):
         decoder = self.decoder3d
         with torch.no_grad():
             decoder.head.layer.weight.mul_(HEAD_SCALE)
+            self.backbone.get_parameter("uv_reg.2.0.weight").mul_(UV_SCALE)
             if self.config.multi_frame:
                 decoder.offset_pred.head.layer.weight.mul_(OFFSET_SCALE)
         decoder.rot_reg.start_near_identity()
