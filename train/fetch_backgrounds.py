@@ -2,9 +2,10 @@
 
     python -m train.fetch_backgrounds FOLDER
 
-Takes images out of Debian packages (`apt-get download`, `dpkg -x`; nothing is installed) and of the npm package
-`@pmndrs/assets` (`npm pack`), and writes `FOLDER/photos/*.jpg` and `FOLDER/panoramas/*.npz`. The pictures keep
-their own licences, listed in `FOLDER/licences/`: they are used to train with and are not passed on.
+Takes images out of Debian packages (`apt-get download`, `dpkg -x`; nothing is installed) and of the npm
+package `@pmndrs/assets` (`npm pack`), and writes `FOLDER/photos/*.jpg` and `FOLDER/panoramas/*.npz`. The
+pictures keep their own licences, listed in `FOLDER/licences/`: they are used to train with and are not passed
+on.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from h2onet_ros.hand.model import HandModel
 from train.synthetic import labels, sensor
 from train.synthetic.backgrounds import BackgroundLibrary
 from train.synthetic.geometry import (
+    ID_FOREARM,
     ID_OTHER_HAND,
     HandSurface,
     contact_shade,
@@ -31,7 +32,7 @@ _MIRROR = np.diag([-1.0, 1, 1])
 
 @dataclass(frozen=True)
 class Posed:
-    """A hand of one frame in camera axes: vertices and normals `(V, 3)`, joints `(21, 3)`, openness `(V,)`."""
+    """A hand of one frame in camera axes: vertices, normals `(V, 3)`, joints `(21, 3)`, openness `(V,)`."""
 
     vertices: np.ndarray
     normals: np.ndarray
@@ -44,10 +45,14 @@ class Posed:
 
 @dataclass(frozen=True)
 class RenderedFrame:
-    """One finished crop `image` RGB uint8 and its labels, named and shaped as in `shards`."""
+    """One finished crop `image` RGB uint8 and its labels, named and shaped as in `shards`.
+
+    `in_view` is the share of the joints within the camera's image.
+    """
 
     image: np.ndarray
     labels: dict[str, np.ndarray]
+    in_view: float
 
 
 class Assembler:
@@ -174,6 +179,7 @@ class Assembler:
                 "visible_share": np.float32(share),
                 "native_size": np.float32(side),
             },
+            joints_in_view(scene, hand.joints),
         )
 
 
@@ -218,14 +224,16 @@ def hand_pieces(
         posed.openness[corners], plan.gloss, ids,
     )  # fmt: skip
     turn = posed.rotation @ _MIRROR if mirrored else posed.rotation
-    ring = posed.vertices[surface.ring]
-    if identity is None:
-        return [hand, forearm_soup(surface, plan.forearm, ring, turn, plan.skin_layer, colour)]
-    return [hand, forearm_soup(surface, plan.forearm, ring, turn, plan.skin_layer, colour, float(identity))]
+    arm = forearm_soup(
+        surface, plan.forearm, posed.vertices[surface.ring], posed.openness[surface.ring], turn,
+        plan.skin_layer, colour, ID_FOREARM if identity is None else identity,
+    )  # fmt: skip
+    return [hand, arm]
 
 
 def grip_in_hand(held: Held, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Size `(3,)`, rotation `(3, 3)` and position `(3,)` of a held thing in the hand's frame, wrist at the origin.
+    """Size `(3,)`, rotation `(3, 3)` and position `(3,)` of a held thing in the hand's frame, wrist at the
+    origin.
 
     None where the fingers leave no room for it. `joints` `(21, 3)` are the hand's, unrotated.
     """
@@ -257,7 +265,7 @@ def grip_in_hand(held: Held, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def crop_camera(camera: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, float]:
-    """Intrinsics `(3, 3)` of the square crop about the joints `(21, 3)`, and its side in the camera's pixels."""
+    """Intrinsics `(3, 3)` of the square crop about joints `(21, 3)`, and its side in the camera's pixels."""
     points = project(joints, camera)
     low, high = points.min(0), points.max(0)
     side = float((high - low).max() * CROP_MARGIN)
@@ -277,6 +285,12 @@ def project(points: np.ndarray, camera: np.ndarray) -> np.ndarray:
     """Pixels `(n, 2)` of points `(n, 3)` in the camera frame."""
     image = points @ camera.T
     return image[:, :2] / image[:, 2:]
+
+
+def joints_in_view(scene: Scene, joints: np.ndarray) -> float:
+    """The share of joints `(21, 3)` that lie within the camera's image."""
+    points = project(joints, scene.camera)
+    return float(((points >= 0) & (points <= (scene.width - 1, scene.height - 1))).all(1).mean())
 
 
 def outside_image(scene: Scene, crop: np.ndarray, side: float, size: int) -> np.ndarray:

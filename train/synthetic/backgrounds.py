@@ -23,8 +23,8 @@ SH_COUNT = 9
 class Light:
     """Light of a scene in camera axes, linear RGB.
 
-    `ambient` `(9, 3)`: irradiance as spherical harmonics, ready for `sh_basis`; `sun_direction` `(3,)` points to
-    the sun, `sun` `(3,)` is its irradiance on a surface that faces it.
+    `ambient` `(9, 3)`: irradiance as spherical harmonics, ready for `sh_basis`; `sun_direction` `(3,)` points
+    to the sun, `sun` `(3,)` is its irradiance on a surface that faces it.
     """
 
     ambient: np.ndarray
@@ -80,8 +80,10 @@ class Panorama:
         )
         self.sun_direction /= max(float(np.linalg.norm(self.sun_direction)), 1e-9)
         colour = (small * scale * weight[..., None]).sum((0, 1)) / max(total, 1e-9)
-        colour = colour / max(float(colour.mean()), 1e-6)
+        colour = 0.5 + 0.5 * colour / max(float(colour.mean()), 1e-6)
         self.sun = colour * min(total / np.pi, 6.0)
+        # A camera's white balance takes half of the light's tint away.
+        rest = 0.5 * rest + 0.5 * rest.mean(2, keepdims=True)
         self.harmonics = np.einsum("hwk,hwc,hw->kc", sh_basis(direction), rest, solid) * _COSINE[:, None]
         bright = np.clip(radiance * scale * 0.6, 0, None)
         shown = np.clip(bright / (1 + bright * 0.35), 0, 1) ** (1 / 2.2)
@@ -129,16 +131,16 @@ def random_light(rng: np.random.Generator, tint: np.ndarray | None = None) -> Li
     """
     base = np.array([1.0, 1.0, 1.0]) if tint is None else tint / max(float(tint.mean()), 0.05)
     warmth = rng.normal(0, 0.12)
-    base = (0.6 + 0.4 * base) * (1 + np.array([warmth, 0, -warmth]))
+    base = (0.85 + 0.15 * np.clip(base, 0.4, 1.8)) * (1 + np.array([warmth, 0, -warmth]))
     radiance = np.tile(base * rng.uniform(0.35, 0.9), (len(_PROBES), 1))
     for _ in range(rng.integers(1, 4)):
-        direction = rng.normal(0, 1, 3) + (0, -0.6, -0.3)
+        direction = rng.normal((0, -0.6, -0.3), 1)
         direction /= np.linalg.norm(direction)
         lobe = np.clip(_PROBES @ direction, 0, 1) ** 2
-        shift = rng.normal(0, 0.1)
+        shift = rng.normal(0, 0.08)
         radiance += lobe[:, None] * base * (1 + np.array([shift, 0, -shift])) * rng.uniform(0, 1.4)
     ambient = np.linalg.lstsq(sh_basis(_PROBES), radiance, rcond=None)[0]
-    direction = rng.normal(0, 1, 3) + (0, -0.9, -0.5)
+    direction = rng.normal((0, -0.9, -0.5), 1)
     direction /= np.linalg.norm(direction)
     strength = rng.uniform(0, 0.5) if rng.random() < 0.4 else rng.uniform(0.3, 2.2)
     shift = rng.normal(0.04, 0.1)
@@ -206,8 +208,8 @@ class BackgroundLibrary:
     ) -> np.ndarray:
         """The background behind a crop: RGB `(size, size, 3)` uint8.
 
-        `camera` `(3, 3)` are the crop's intrinsics; `shift` (fractions of the crop) moves a photograph along with
-        the camera's own shaking.
+        `camera` `(3, 3)` are the crop's intrinsics; `shift` (fractions of the crop) moves a photograph along
+        with the camera's own shaking.
         """
         if backdrop.kind == "panorama":
             image = self.panoramas[backdrop.index].view(camera, size, backdrop.turn)

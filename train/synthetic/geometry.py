@@ -1,6 +1,7 @@
 """Triangles of everything in a scene: the hand, its fore-arm, simple things; normals and soft contact shadow.
 
-What is drawn is a *soup*: an array `(3 * triangles, 15)` of corners whose columns `SOUP_COLUMNS` names. A soup needs no index buffers, so a whole batch of different scenes travels to the graphics card at once.
+What is drawn is a *soup*: an array `(3 * triangles, 15)` of corners whose columns `SOUP_COLUMNS` names. A
+soup needs no index buffers, so a whole batch of different scenes travels to the graphics card at once.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ ID_BACKGROUND, ID_FOREARM, ID_OTHER_HAND, ID_THING = 0, 7, 8, 9
 """Ids drawn beside 1..6, which are the labelled hand's parts in the order of `PART_NAMES`."""
 
 NO_TEXTURE = -1.0
+COARSE = 0.25
+"""Added to a layer: only its coarse colours, where details would be drawn out to streaks."""
 
 # Axes of the hand model's frame (see h2onet_ros.hand.model).
 THUMBWARD, FORWARD, DORSAL = np.array([1.0, 0, 0]), np.array([0, -1.0, 0]), np.array([0, 0, 1.0])
@@ -46,7 +49,7 @@ def soup(
     positions: np.ndarray,
     normals: np.ndarray,
     texture: np.ndarray | float = 0.0,
-    layer: float = NO_TEXTURE,
+    layer: np.ndarray | float = NO_TEXTURE,
     colour: np.ndarray | float = 1.0,
     ambient: np.ndarray | float = 1.0,
     gloss: float = 0.2,
@@ -152,18 +155,23 @@ class _Section:
     distance: float
     colour: np.ndarray
     layer: float
+    openness: np.ndarray | float
 
 
 def forearm_soup(
     surface: HandSurface,
     forearm: Forearm,
     ring: np.ndarray,
+    ring_openness: np.ndarray,
     rotation: np.ndarray,
     skin_layer: float,
     skin_colour: np.ndarray,
     identity: float = ID_FOREARM,
 ) -> np.ndarray:
-    """Corners of the arm that continues the wrist ring `(R, 3)` of a hand turned by `rotation` `(3, 3)`."""
+    """Corners of the arm that continues the wrist ring `(R, 3)` of a hand turned by `rotation` `(3, 3)`.
+
+    `ring_openness` `(R,)` is the ring's `contact_shade`, from which the arm's fades to none.
+    """
     right, up, back = rotation @ THUMBWARD, rotation @ DORSAL, -(rotation @ FORWARD)
     axis = forearm_axis(forearm, rotation)
     bend = Rotation.from_rotvec(right * forearm.wrist_flexion + up * forearm.wrist_deviation).as_matrix()
@@ -206,10 +214,12 @@ def forearm_soup(
             paint, grow = (forearm.band_colour, NO_TEXTURE), 0.003
         else:
             paint, grow = (skin, skin_layer), 0.0
+        fade = min(1.0, distance / 0.03)
+        openness = (1 - fade) * ring_openness + fade
         if sections and sections[-1].colour is not paint[0]:
             # A step: the new material's rim starts where the old one ends.
-            sections.append(_Section(section(distance, 0.0), distance, *paint))
-        sections.append(_Section(section(distance, grow), distance, *paint))
+            sections.append(_Section(section(distance, 0.0), distance, *paint, openness))
+        sections.append(_Section(section(distance, grow), distance, *paint, openness))
     return _tube(sections, surface.ring_texture, skin_layer, identity)
 
 
@@ -233,8 +243,10 @@ def _tube(
         points = np.stack([low.points, high.points])
         outward = points - points.mean(1, keepdims=True)
         outward /= np.maximum(np.linalg.norm(outward, axis=2, keepdims=True), 1e-9)
-        if low.layer == skin_layer:
-            texture = skin_texture[corner]
+        layer: np.ndarray | float = low.layer
+        if layer == skin_layer:
+            coarseness = COARSE * np.minimum(1.0, np.array([low.distance, high.distance]) / 0.03)
+            texture, layer = skin_texture[corner], layer + coarseness[far]
         else:
             along = np.where(far, high.distance, low.distance)
             texture = np.stack([cloth_u[corner], along * 8], 1)
@@ -243,8 +255,9 @@ def _tube(
                 points[far, corner],
                 outward[far, corner],
                 texture,
-                low.layer,
+                layer,
                 low.colour,
+                np.stack([low.openness, high.openness])[far, corner],
                 gloss=0.15,
                 identity=identity,
             )
@@ -314,7 +327,7 @@ def thing_soup(
     gloss: float,
     identity: float = ID_THING,
 ) -> np.ndarray:
-    """Corners of a unit shape scaled by `size` (3,), turned by `rotation` (3, 3), moved to `position` (3,)."""
+    """Corners of a unit shape scaled by `size` (3,), turned by `rotation` (3, 3), moved to `position`."""
     corners, normals, texture = SHAPES[shape]
     turned = (normals / size) @ rotation.T
     turned /= np.linalg.norm(turned, axis=1, keepdims=True)

@@ -1,9 +1,9 @@
 """Labels that depend on what was drawn: which parts of the hand are hidden.
 
-H2ONet's definition: the hand's mesh is drawn with one colour a part; of that drawing only pixels that show the
-hand in the picture are kept. A vertex is visible where the kept drawing shows its own part's colour. A part is
-occluded if fewer than 30 of MANO's vertices of it are visible, the whole hand if less than 0.40 of its pixels
-are. Another mesh has more or fewer vertices a part, so the limit is the same *share* of each part.
+H2ONet's definition: the hand's mesh is drawn with one colour a part; of that drawing only pixels that show
+the hand in the picture are kept. A vertex is visible where the kept drawing shows its own part's colour. A
+part is occluded if fewer than 30 of MANO's vertices of it are visible, the whole hand if less than 0.40 of
+its pixels are. Another mesh has more or fewer vertices a part, so the limit is the same *share* of each part.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ VISIBLE_SHARE_OF_HAND = 0.40
 def visible_vertices(ids: np.ndarray, points: np.ndarray, vertex_part: np.ndarray) -> np.ndarray:
     """How many vertices of each part are visible, `(6,)`.
 
-    `ids` `(N, N)`: 1..6 where that part of the hand is in front, anything else elsewhere; `points` `(V, 2)`: the
-    vertices in pixels of `ids`. Points outside the image are not visible.
+    `ids` `(N, N)`: 1..6 where that part of the hand is in front, anything else elsewhere; `points` `(V, 2)`:
+    the vertices in pixels of `ids`. Points outside the image are not visible.
     """
     size = np.array(ids.shape[::-1])
     # Compared as floating point numbers: a vertex near the camera plane may lie anywhere.

@@ -164,7 +164,7 @@ class PoseSampler:
 
     @staticmethod
     def _spread(angles: np.ndarray, amount: float, rng: np.random.Generator) -> None:
-        """Fan the fingers by `amount` degrees at the index finger; positive abduction is towards the thumb."""
+        """Fan the fingers, by `amount` degrees at the index finger; positive is towards the thumb."""
         for finger, share in ((INDEX, 1.0), (MIDDLE, 0.15), (RING, -0.55), (LITTLE, -1.25)):
             angles[finger, 1] = _degrees(amount * share + rng.normal(0, 1.5))[0]
 

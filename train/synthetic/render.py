@@ -4,8 +4,8 @@
         --skins SKINS --backgrounds BACKGROUNDS
 
 The same seed and options give the same data, whatever the number of workers. Shards that exist are kept, so a
-run that was interrupted (Ctrl-C is safe at any time) continues where it stopped, and a larger --count extends a
-data set.
+run that was interrupted (Ctrl-C is safe at any time) continues where it stopped, and a larger --count extends
+a data set.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from train.synthetic.shards import FORMAT, shard_path, write_shard
 from train.synthetic.textures import build_textures
 
 STORED_QUALITY = 92
+# Scenes that hide the hand altogether are drawn anew, at most this often.
+_ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,18 @@ class Factory:
 
     def samples(self, first: int, count: int) -> list[list[RenderedFrame]]:
         """Samples `first` .. `first + count - 1` of the data set: each a list of one or three frames."""
-        scenes = []
-        for index in range(first, first + count):
-            rng = np.random.default_rng([self.recipe.seed, index])
-            scenes.append((self._sampler.draw(rng), rng))
-        return self._assembler.render(scenes)
+        samples: dict[int, list[RenderedFrame]] = {}
+        wanted = list(range(first, first + count))
+        for attempt in range(_ATTEMPTS):
+            scenes = []
+            for index in wanted:
+                rng = np.random.default_rng([self.recipe.seed, index, attempt])
+                scenes.append((self._sampler.draw(rng), rng))
+            samples.update(zip(wanted, self._assembler.render(scenes)))
+            wanted = [index for index in wanted if not shows_a_hand(samples[index])]
+            if not wanted:
+                break
+        return [samples[index] for index in range(first, first + count)]
 
     def shard(self, index: int, count: int) -> dict[str, np.ndarray]:
         """Arrays of shard `index` holding `count` samples, as `shards` describes."""
@@ -101,6 +110,13 @@ class Factory:
             "jpeg_offset": np.cumsum([0] + [len(file) for file in files]).astype(np.int64),
             **{key: np.stack([frame.labels[key] for frame in frames]) for key in frames[0].labels},
         }
+
+
+def shows_a_hand(frames: list[RenderedFrame]) -> bool:
+    """Whether there is something to see: a bit of the hand now, or most of it a moment ago."""
+    now, past = frames[0], frames[1:]
+    seen = float(now.labels["visible_share"]) * now.in_view
+    return seen > 0.12 or any(float(f.labels["visible_share"]) * f.in_view > 0.4 for f in past)
 
 
 def _jpeg(image: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Draws batches of scenes off screen with OpenGL: colour, what each pixel shows, and the hand alone.
 
 Works without a display through EGL (on a CPU by Mesa's llvmpipe: set `LP_NUM_THREADS=0` and run one process a
-core; on a GPU as it is). Scenes lie side by side as tiles of one framebuffer, so that little is spent on calls.
-Camera axes are x right, y down, z forward; row 0 of every image is the top.
+core; on a GPU as it is). Scenes lie side by side as tiles of one framebuffer, so that little is spent on
+calls. Camera axes are x right, y down, z forward; row 0 of every image is the top.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ uniform mat4 projection; uniform mat4 shadow;
 out vec3 position; out vec3 normal; out vec3 texture_at; out vec3 colour; out vec2 look; out vec3 shadow_at;
 flat out int identity;
 void main() {
-    position = in_position; normal = in_normal; texture_at = in_texture; colour = in_colour; look = in_misc.xy;
+    position = in_position; normal = in_normal; texture_at = in_texture; colour = in_colour;
+    look = in_misc.xy;
     identity = int(in_misc.z + 0.5);
     shadow_at = (shadow * vec4(in_position, 1.0)).xyz;
     gl_Position = projection * vec4(in_position, 1.0);
@@ -58,7 +59,11 @@ void main() {
     vec3 n = normalize(normal), eye = normalize(-position);
     if (dot(n, eye) < 0.0 && identity > 6) n = -n;
     vec3 albedo = colour;
-    if (texture_at.z > -0.5) albedo *= pow(texture(layers, texture_at).rgb, vec3(2.2));
+    // The layer's fraction, up to a quarter, asks for ever coarser colours of the texture.
+    float layer = floor(texture_at.z + 0.02);
+    float coarse = 16.0 * max(texture_at.z - layer, 0.0);
+    vec3 at = vec3(texture_at.xy, layer);
+    if (layer > -0.5) albedo *= pow(texture(layers, at, coarse).rgb, vec3(2.2));
     bool skin = identity < 9;
     float slope = dot(n, sun_direction);
     // Skin lets light in beside where it falls, red the farthest.
@@ -117,7 +122,8 @@ class Shot:
 @dataclass(frozen=True)
 class Drawn:
     """Result of one shot: `image` RGBA `(N, N, 4)` uint8 with alpha 0 where nothing was drawn; `ids` `(N, N)`
-    uint8 of what is in front (see `geometry`); `alone` `(N, N)` bool, the hand's pixels without anything else."""
+    uint8 of what is in front (see `geometry`); `alone` `(N, N)` bool, the hand's pixels without anything
+    else."""
 
     image: np.ndarray
     ids: np.ndarray
@@ -160,8 +166,8 @@ class Renderer:
             self.context = moderngl.create_standalone_context(backend="egl")
         except Exception as error:
             raise RuntimeError(
-                f"No off-screen OpenGL ({error}). Without a GPU install Mesa's software renderer: Debian packages "
-                "libegl1 libegl-mesa0 libgl1-mesa-dri libgl1."
+                f"No off-screen OpenGL ({error}). Without a GPU install Mesa's software renderer: Debian "
+                "packages libegl1 libegl-mesa0 libgl1-mesa-dri libgl1."
             ) from error
         gl = self.context
         self.size, self.columns, self.rows = size, columns, rows

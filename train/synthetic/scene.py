@@ -1,7 +1,7 @@
 """Random scenes: which hand, where, how it moves, what holds light, hides it or lies behind it.
 
-`SceneSampler.draw` only decides; `assemble.py` poses the hands and makes the triangles. Camera axes are x right,
-y down, z forward; the hand model's frame is that of a hand held up with its palm to the camera.
+`SceneSampler.draw` only decides; `assemble.py` poses the hands and makes the triangles. Camera axes are x
+right, y down, z forward; the hand model's frame is that of a hand held up with its palm to the camera.
 """
 
 from __future__ import annotations
@@ -168,15 +168,19 @@ class SceneSampler:
         if rng.random() < 0.7:
             amount = rng.uniform(0, 0.75)
             past = (1 - amount) * angles + amount * self.poses.draw(rng)
-        distance = np.exp(rng.uniform(np.log(0.24), np.log(1.15)))
-        spread = 0.62 if rng.random() < 0.14 else 0.36
-        pixel = rng.uniform(-spread, spread, 2) * (width, height)
+        distance = np.exp(rng.uniform(np.log(0.25), np.log(1.15)))
+        # Mostly the whole hand is in the picture; sometimes the picture's edge cuts it.
+        reach = 0.085 * focal / distance
+        room = np.maximum(np.array([width, height]) / 2 - reach, 0)
+        if rng.random() < 0.12:
+            room = room + 0.9 * reach
+        pixel = rng.uniform(-1, 1, 2) * room
         centre = np.array([*(pixel / focal), 1.0]) * distance
         forearm = self._forearm(rng)
         for _ in range(12):
             rotation = random_orientation(rng)
             offset = centre - rotation @ (0, -0.075, 0)
-            along = offset + np.linspace(0, 1, 6)[:, None] * forearm_axis(forearm, rotation) * forearm.length
+            along = offset + np.linspace(0, 1, 11)[:, None] * forearm_axis(forearm, rotation) * forearm.length
             # The camera is not inside the arm.
             if np.linalg.norm(along, axis=1).min() > 0.11 and offset[2] > 0.12:
                 break
@@ -202,7 +206,7 @@ class SceneSampler:
         colour = rng.uniform(0.01, 0.9, 3) if rng.random() < 0.6 else np.full(3, rng.uniform(0.01, 0.8))
         width = rng.uniform(0.033, 0.047)
         return Forearm(
-            length=float(rng.uniform(0.2, 0.32)),
+            length=float(rng.uniform(0.4, 0.5)),
             wrist_flexion=float(np.radians(rng.normal(0, 22))),
             wrist_deviation=float(np.radians(rng.normal(0, 10))),
             width=width,

@@ -9,7 +9,7 @@ from train.synthetic.scene import Sensor
 
 
 def composite(drawn: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """A drawing RGBA `(N, N, 4)` over a background `(n, n, 3)`, n <= N, smoothed down to n: float32, 0..255."""
+    """A drawing RGBA `(N, N, 4)` over a background `(n, n, 3)`, smoothed down to n <= N: float32, 0..255."""
     size = background.shape[0]
     small = cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
     # What was not drawn is black, so colours are already weighted by their cover.
@@ -21,8 +21,8 @@ def expose(
 ) -> np.ndarray:
     """Spoil `image` `(n, n, 3)` float32 as a camera does; returns uint8.
 
-    `motion` `(2,)` is the hand's speed in pixels of the crop per second; `native` the crop's side in pixels of
-    the camera, which may be coarser than the crop.
+    `motion` `(2,)` is the hand's speed in pixels of the crop per second; `native` the crop's side in pixels
+    of the camera, which may be coarser than the crop.
     """
     size = image.shape[0]
     smear = motion * sensor.shutter

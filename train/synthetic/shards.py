@@ -101,7 +101,7 @@ def map_npz(path: Path) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: its frames (1, or 3 ordered now, short-term past, long-term past) in arrays of that length."""
+    """One sample: its frames (1, or 3: now, short-term past, long-term past) in arrays of that length."""
 
     images: list[np.ndarray]
     labels: dict[str, np.ndarray]

@@ -81,7 +81,7 @@ def skin_from_file(path: Path, surface: HandSurface) -> np.ndarray:
 
 
 class SkinPainter:
-    """Paints skins of its own: tone, blotches, pores, lighter palms, redder knuckles and tips, creases, nails."""
+    """Paints skins: tone, blotches, pores, lighter palms, redder knuckles and tips, creases, nails."""
 
     def __init__(self, surface: HandSurface) -> None:
         self._hand = surface.hand
@@ -99,7 +99,9 @@ class SkinPainter:
         light_palm = np.clip(base * (1.05 + 0.6 * darkness) + (0.03, 0.0, 0.0), 0, 1)
         skin = skin * (1 - palm * 0.8) + light_palm * palm * 0.8
         blotch = (
-            self._noise(rng, 0.012) * 0.05 + self._noise(rng, 0.004) * 0.035 + self._noise(rng, 0.0012) * 0.03
+            self._noise(rng, 0.012) * 0.022
+            + self._noise(rng, 0.004) * 0.02
+            + self._noise(rng, 0.0012) * 0.025
         )
         skin *= 1 + blotch[..., None]
         skin *= 1 + self._noise(rng, 0.02)[..., None] * np.array([0.02, -0.02, -0.015])
@@ -135,7 +137,7 @@ class SkinPainter:
         return out
 
     def _bone_coordinates(self, hand: HandModel) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Masks in [0, 1] of knuckles, creases, fingertips and nails, from each texel's place along its finger."""
+        """Masks in [0, 1] of knuckles, creases, fingertips and nails, by place along the finger."""
         template = np.asarray(hand.template, np.float64)
         joints = hand.joints(template)
         knuckle, crease, tip, nail = (np.zeros(self._inside.shape) for _ in range(4))
@@ -195,7 +197,7 @@ def _bake(surface: HandSurface) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
 
 
 def _spread_outwards(layer: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Fill what lies outside the texture's islands with the nearest colour, or mipmaps would bleed at seams."""
+    """Fill what lies outside the texture's islands with the nearest colour, lest mipmaps bleed at seams."""
     _, nearest = cv2.distanceTransformWithLabels(
         (~inside).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
@@ -205,7 +207,7 @@ def _spread_outwards(layer: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def noise_surface(rng: np.random.Generator) -> np.ndarray:
-    """A made-up surface as a layer: noise of several sizes, stripes, checks or plain cloth between two colours."""
+    """A made-up surface as a layer: noise of several sizes, stripes, checks or cloth in two colours."""
     size = LAYER_SIZE
     value = np.zeros((size, size), np.float32)
     for octave in range(2, 8):
@@ -234,7 +236,8 @@ def build_textures(
     painted: int = 16,
     seed: int = 1,
 ) -> TextureSet:
-    """All layers: skins from `skins_folder` (if any) and `painted` ones, then photographs and made-up surfaces.
+    """All layers: skins from `skins_folder` (if any) and `painted` ones, then photographs and made-up
+    surfaces.
 
     `photographs` are RGB uint8 images. The same arguments give the same layers.
     """
