@@ -22,8 +22,8 @@ OCCLUDED_COLOUR = np.array((205, 40, 45), np.float32)
 """RGB of a finger that is hidden; in between, the colour is mixed by probability."""
 
 _SUBPIXEL_BITS = 3
-_LIGHT = np.array((-0.35, -0.55, -0.76), np.float32)  # from the camera's upper left; points towards the light
-_AMBIENT = 0.42
+_LIGHT = np.array((-0.47, -0.74, -0.48), np.float32)  # towards the light, at the upper left of the camera
+_AMBIENT, _DIFFUSE, _FACING = 0.18, 0.62, 0.40  # light from everywhere, from the lamp, from the camera
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,10 @@ def _draw_mesh(
     centres = triangles.mean(1)
     front = np.flatnonzero((normals * centres).sum(-1) < 0)
     front = front[np.argsort(-centres[front, 2])]
-    normals = normals[front] / np.maximum(np.linalg.norm(normals[front], axis=1, keepdims=True), 1e-12)
-    shade = _AMBIENT + (1 - _AMBIENT) * np.clip(normals @ _LIGHT, 0, None)
+    smooth = _unit(_unit(_vertex_normals(normals, faces, len(points)))[faces[front]].sum(1))
+    shade = (
+        _AMBIENT + _DIFFUSE * np.clip(smooth @ _LIGHT, 0, None) + _FACING * np.clip(-smooth[:, 2], 0, None)
+    )
     colours = np.minimum(part_colours(hand.occlusion)[face_part[front]] * shade[:, None], 255)
 
     view = image[low[1] : high[1], low[0] : high[0]]
@@ -118,6 +120,19 @@ def _draw_mesh(
         cv2.fillConvexPoly(canvas, polygon, colour, cv2.LINE_8, _SUBPIXEL_BITS)
     cv2.addWeighted(canvas, opacity, view, 1 - opacity, 0, dst=canvas)
     view[:] = canvas
+
+
+def _vertex_normals(
+    normals: NDArray[np.floating], faces: NDArray[np.integer], count: int
+) -> NDArray[np.floating]:
+    """Sum of the normals of the faces around each vertex, so that flat triangles look round."""
+    corners = faces.reshape(-1)
+    each = np.repeat(normals, 3, axis=0)
+    return np.stack([np.bincount(corners, each[:, axis], count) for axis in range(3)], -1)
+
+
+def _unit(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 def _draw_skeleton(image: NDArray[np.uint8], hand: Hand, camera: Camera) -> None:
