@@ -130,7 +130,7 @@ class H2ONet(nn.Module):
         self.register_buffer("joint_regressor", torch.as_tensor(topology.joint_regressor), persistent=False)
         self._initialise()
         # Channels last makes a training step on a CPU 1.5 times as fast.
-        self.backbone.to(memory_format=torch.channels_last)
+        self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _initialise(self) -> None:
         # He et al., ICCV 2015: the mesh decoder and the orientation regressor have no normalisation, and with
@@ -156,7 +156,9 @@ class H2ONet(nn.Module):
             images: (B, 3, 128, 128) RGB in 0..1, right hands.
         """
         decoder = self.decoder3d
-        latent, joint_feature, rotation_feature, uv = self.backbone(images.contiguous(memory_format=torch.channels_last))
+        latent, joint_feature, rotation_feature, uv = self.backbone(
+            images.contiguous(memory_format=torch.channels_last)
+        )
         points = decoder.sample_points(latent, uv)
         mesh = decoder.refine(points)
         with _full_precision(images.device):
