@@ -52,6 +52,7 @@ class Source(Protocol):
         frame_count: how many images there are, None for a camera.
         size: width and height of the images in pixels, None where only the messages know.
         is_live: the images come at their own time and need no pacing.
+        is_compressed: the images are recorded messages of the compressed kind.
     """
 
     description: str
@@ -59,6 +60,7 @@ class Source(Protocol):
     frame_count: int | None
     size: tuple[int, int] | None
     is_live: bool
+    is_compressed: bool
 
     def pictures(self) -> Iterator[Picture]:
         """The images from the first on; a file's can be asked for again."""
@@ -71,6 +73,7 @@ class VideoSource:
     """A video file. Raises `SourceError` for one that is not there or does not decode."""
 
     is_live = False
+    is_compressed = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
@@ -129,6 +132,7 @@ class CameraSource:
     """A camera device, as "/dev/video0" or "0". Raises `SourceError` where it gives no image."""
 
     is_live = True
+    is_compressed = False
     frame_count = None
 
     def __init__(
@@ -202,6 +206,7 @@ class BagSource:
             raise
         self._info_topic = _camera_info_topic(self._topic.name, self._bag)
         self.frame_count = self._topic.message_count
+        self.is_compressed = self._topic.message_type == COMPRESSED_IMAGE
         times = [picture.time for picture, _ in zip(self.pictures(), range(100))]
         steps = np.diff(times)
         self.frame_rate = float(SECOND / np.median(steps)) if len(steps) and np.median(steps) > 0 else 30.0

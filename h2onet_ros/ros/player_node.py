@@ -64,7 +64,7 @@ def play(
         raise SourceError(f"Expected images, none came from the {source.description}.")
     (height, width), frame_id = _look_at(first, options.frame_id)
     fitted = fit_camera(camera, width, height) if camera else None
-    is_compressed = first.image.message_type == COMPRESSED_IMAGE if first.image else options.compressed
+    is_compressed = source.is_compressed or (options.compressed and first.image is None)
     rclpy.init(args=ros_args, signal_handler_options=SignalHandlerOptions.NO)
     node = PlayerNode(is_compressed, _camera_info(width, height, fitted, frame_id), fitted is not None)
     try:

@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -26,39 +27,33 @@ def quiet_opencv() -> None:
 
 
 class StopRequest:
-    """Set by Ctrl-C, SIGTERM, a closed terminal or the program itself.
+    """Set by Ctrl-C, SIGTERM or a closed terminal.
 
     Attributes:
-        signal_number: the signal that set it, 0 for none.
+        signal_number: the first signal, 0 for none.
+        count: how many came.
     """
 
     def __init__(self) -> None:
         self.signal_number = 0
-        self._event = threading.Event()
-        self._wake: Callable[[], object] | None = None
+        self.count = 0
+        # Of Python's queues and events the only one that a signal handler may use: it cannot wait for itself.
+        self._tokens: SimpleQueue[None] = SimpleQueue()
 
     def listen(self) -> None:
         """Take over the signals; to be called in the main thread, before anything slow."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
 
-    def on_set(self, wake: Callable[[], object]) -> None:
-        """Call `wake` when it is set: something that ends a wait elsewhere."""
-        self._wake = wake
-        if self.is_set():
-            wake()
-
-    def set(self) -> None:
-        self._event.set()
-        if self._wake:
-            self._wake()
-
     def is_set(self) -> bool:
-        return self._event.is_set()
+        return self.count > 0
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for so long, or until it is set; whether it is."""
-        return self._event.wait(max(seconds, 0.0))
+        """Sleep for so long, or until a signal comes; whether one came."""
+        if not self.is_set():
+            with suppress(Empty):
+                self._tokens.get(timeout=max(seconds, 0.0))
+        return self.is_set()
 
     @property
     def exit_code(self) -> int:
@@ -67,7 +62,8 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = self.signal_number or number
-        self.set()
+        self.count += 1
+        self._tokens.put(None)
 
 
 class Reporter:

@@ -62,12 +62,11 @@ def record(options: argparse.Namespace, ros_args: list[str], reporter: Reporter,
         stack.callback(node.destroy_node)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        stop.on_set(executor.wake)
         reporter.tell("waiting", f"waiting for {options.node}")
         failure: BagError | None = None
         try:
             while not stop.is_set():
-                executor.spin_once(timeout_sec=0.2)
+                executor.spin_once(timeout_sec=0.1)
         except BagError as error:
             failure = error
         executor.remove_node(node)
@@ -140,7 +139,9 @@ class RecorderNode(Node):
         assert self._video is not None
         rgb = image_to_rgb(message)
         bgr = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
-        self._video.write(bgr, stamp_from_message(message.header.stamp))
+        stamp = stamp_from_message(message.header.stamp)
+        self._video.write(bgr, stamp)
+        self._reporter.tell("overlay", stamp=stamp)
 
 
 def _tell_end(node: RecorderNode, bag: BagWriter, video: VideoWriter | None, reporter: Reporter) -> None:
