@@ -16,17 +16,16 @@ from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from h2onet_ros.engines.base import create_engine
-from h2onet_ros.engines.bundle import WeightsBundle, default_bundle_path
+from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
 from h2onet_ros.perception.camera import CameraError
-from h2onet_ros.perception.pipeline import HandPipeline, PipelineConfig
+from h2onet_ros.perception.pipeline import HandPipeline
 from h2onet_ros.perception.types import Frame
 from h2onet_ros.ros.cameras import CameraSource
 from h2onet_ros.ros.image import ImageError, compressed_to_rgb, image_to_rgb
 from h2onet_ros.ros.latest import LatestSlot
 from h2onet_ros.ros.messages import Topology, stamp_from_message
 from h2onet_ros.ros.outputs import HandOutputs
-from h2onet_ros.ros.parameters import declare_parameters
+from h2onet_ros.ros.parameters import declare_parameters, pipeline_config
 
 COMPLAINT_PERIOD_S = 5.0
 
@@ -41,7 +40,7 @@ class HandMeshNode(Node):
 
     Raises:
         ParameterError: for parameters it cannot run with.
-        BundleError, EngineError: for weights or an engine that cannot be used.
+        BundleError, EngineError, NetworkError: for weights, an engine or a detector that cannot be used.
     """
 
     def __init__(self) -> None:
@@ -52,16 +51,17 @@ class HandMeshNode(Node):
         path = Path(parameters.weights) if parameters.weights else default_bundle_path()
         bundle = WeightsBundle.load(path)
         engine = create_engine(bundle, parameters.engine, threads=parameters.threads)
-        self.get_logger().info(f"weights {bundle.name} ({bundle.variant}) on {engine.description}")
-        self._pipeline = HandPipeline(engine, PipelineConfig(max_hands=parameters.max_hands))
+        self.get_logger().info(f"weights {bundle.info.name} ({bundle.info.variant}) on {engine.description}")
+        self._pipeline = HandPipeline(engine, pipeline_config(parameters))
         self._cameras = CameraSource(
             parameters.rectified,
             float(np.radians(parameters.assumed_field_of_view_deg)),
             parameters.camera_info_wait_s,
             self.get_logger().warning,
         )
+        mesh = bundle.topology
         self._outputs = HandOutputs(
-            self, parameters, Topology(bundle.name, bundle.faces, bundle.vertex_part, bundle.face_part)
+            self, parameters, Topology(bundle.info.name, mesh.faces, mesh.vertex_part, mesh.face_part)
         )
         self._images: LatestSlot[Image | CompressedImage] = LatestSlot()
         self._subscribe(parameters.compressed)

@@ -33,8 +33,10 @@ _JOINT_PART = np.array(
 
 
 def part_colors(hand: Hand) -> NDArray[np.float32]:
-    """RGBA `(6, 4)`, 0 to 1, of thumb..little and palm: the overlay's colours."""
-    return np.column_stack([part_colours(hand.occlusion) / 255, np.ones(len(PART_NAMES), np.float32)])
+    """RGBA `(6, 4)`, 0 to 1, of thumb..little and palm: the overlay's colours. Unknown counts as seen."""
+    return np.column_stack(
+        [part_colours(np.nan_to_num(hand.occlusion)) / 255, np.ones(len(PART_NAMES), np.float32)]
+    )
 
 
 @dataclass

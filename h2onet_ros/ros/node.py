@@ -6,21 +6,30 @@ import signal
 import sys
 from collections.abc import Sequence
 
-EXIT_OK, EXIT_FAILURE = 0, 1
+EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop (SIGINT, SIGTERM) or cannot go on.
 
     Returns:
-        0 if it was told to stop, 1 after an error, which is printed as one message.
+        0 if it was told to stop; after an error, which is printed as one message, 2 for arguments that ROS does
+        not understand and 1 for any other.
     """
-    # Until rclpy has its own handlers, SIGTERM is to end the start-up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM is to end the start-up as Ctrl-C does; and a shell's background job starts with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         return _run(args)
     except KeyboardInterrupt:
         return EXIT_OK
+    except ModuleNotFoundError as error:
+        print(
+            f"hand_mesh_node: expected the Python module {error.name}, but it cannot be found. Source ROS 2 and "
+            "the workspace that h2onet_msgs was built in, or the checkout's tools/ros_env.sh.",
+            file=sys.stderr,
+        )
+        return EXIT_FAILURE
 
 
 def _run(args: Sequence[str] | None) -> int:
@@ -29,19 +38,23 @@ def _run(args: Sequence[str] | None) -> int:
     from rclpy.executors import ExternalShutdownException
     from rclpy.logging import get_logger
 
-    from h2onet_ros.engines.base import EngineError
-    from h2onet_ros.engines.bundle import BundleError
+    from h2onet_ros.engines import BundleError, EngineError
+    from h2onet_ros.perception.network import NetworkError
     from h2onet_ros.ros.hand_node import HandMeshNode
     from h2onet_ros.ros.parameters import ParameterError
 
-    node = None
     try:
         rclpy.init(args=args)
+    except RuntimeError as error:  # rclpy's own errors have no public names.
+        print(f"hand_mesh_node: wrong arguments: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    node = None
+    try:
         node = HandMeshNode()
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except (BundleError, EngineError, ParameterError) as error:
+    except (BundleError, EngineError, NetworkError, ParameterError) as error:
         get_logger("hand_mesh_node").fatal(str(error))
         return EXIT_FAILURE
     finally:

@@ -9,6 +9,10 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
+from h2onet_ros.perception.pipeline import PipelineConfig
+from h2onet_ros.perception.smoothing import SmoothingConfig
+from h2onet_ros.perception.tracker import TrackerConfig
+
 
 class ParameterError(ValueError):
     """A parameter that the node cannot run with."""
@@ -26,6 +30,16 @@ class NodeParameters:
     engine: str = _parameter("auto", "Engine that runs the network: auto, onnxruntime, openvino, tensorrt.")
     threads: int = _parameter(1, "Threads of the engine.", 1, 64)
     max_hands: int = _parameter(2, "Hands followed at the same time.", 1, 8)
+    palm_threshold: float = _parameter(0.5, "Least score of a palm detection.", 0.05, 1)
+    start_presence: float = _parameter(
+        0.5, "Least probability that a newly found region shows a hand, for it to be followed.", 0, 1
+    )
+    min_presence: float = _parameter(
+        0.3, "Probability of showing a hand below which a followed region counts as a miss.", 0, 1
+    )
+    smoothing: float = _parameter(
+        1.0, "Strength of the smoothing over time; 0 publishes what the network says.", 0, 10
+    )
     compressed: bool = _parameter(
         False, "Subscribe to <image>/compressed (sensor_msgs/CompressedImage) instead of <image>."
     )
@@ -45,6 +59,21 @@ class NodeParameters:
     publish_markers: bool = _parameter(True, "Offer ~/markers for RViz.")
     publish_points: bool = _parameter(True, "Offer ~/points, the meshes' vertices as a point cloud.")
     publish_overlay: bool = _parameter(True, "Offer ~/overlay, the image with the hands drawn into it.")
+
+
+def pipeline_config(parameters: NodeParameters) -> PipelineConfig:
+    """The parameters that concern perception, as perception wants them."""
+    return PipelineConfig(
+        max_hands=parameters.max_hands,
+        tracker=TrackerConfig(min_presence=parameters.min_presence, start_presence=parameters.start_presence),
+        smoothing=(
+            SmoothingConfig(strength=parameters.smoothing)
+            if parameters.smoothing > 0
+            else SmoothingConfig(enabled=False)
+        ),
+        palm_threshold=parameters.palm_threshold,
+        threads=parameters.threads,
+    )
 
 
 def declare_parameters(node: Node) -> NodeParameters:
