@@ -13,8 +13,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop (SIGINT, SIGTERM) or cannot go on.
 
     Returns:
-        0 if it was told to stop; after an error, which is printed as one message, 2 for arguments that ROS does
-        not understand and 1 for any other.
+        0 if it was told to stop; after an error, which is printed as one message, 2 for arguments that ROS
+        does not understand and 1 for any other.
     """
     # SIGTERM is to end the start-up as Ctrl-C does; and a shell's background job starts with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -25,8 +25,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return EXIT_OK
     except ModuleNotFoundError as error:
         print(
-            f"hand_mesh_node: expected the Python module {error.name}, but it cannot be found. Source ROS 2 and "
-            "the workspace that h2onet_msgs was built in, or the checkout's tools/ros_env.sh.",
+            f"hand_mesh_node: expected the Python module {error.name}, but it cannot be found. Source ROS 2 "
+            "and the workspace that h2onet_msgs was built in, or the checkout's tools/ros_env.sh.",
             file=sys.stderr,
         )
         return EXIT_FAILURE

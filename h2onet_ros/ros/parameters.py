@@ -9,6 +9,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
+from h2onet_ros.engines import ENGINE_NAMES
 from h2onet_ros.perception.pipeline import PipelineConfig
 from h2onet_ros.perception.smoothing import SmoothingConfig
 from h2onet_ros.perception.tracker import TrackerConfig
@@ -27,7 +28,7 @@ class NodeParameters:
     """What can be set, with its default. `docs/node.md` and `config/hand.yaml` list the same."""
 
     weights: str = _parameter("", "Folder of the weights bundle; empty for the one that comes along.")
-    engine: str = _parameter("auto", "Engine that runs the network: auto, onnxruntime, openvino, tensorrt.")
+    engine: str = _parameter("auto", f"Engine that runs the network: auto, {', '.join(ENGINE_NAMES)}.")
     threads: int = _parameter(1, "Threads of the engine.", 1, 64)
     max_hands: int = _parameter(2, "Hands followed at the same time.", 1, 8)
     palm_threshold: float = _parameter(0.5, "Least score of a palm detection.", 0.05, 1)
@@ -47,10 +48,7 @@ class NodeParameters:
         False, "The images are undistorted (image_rect): use camera_info's P, without distortion."
     )
     assumed_field_of_view_deg: float = _parameter(
-        60.0,
-        "Field of view across the image's longer side, in degrees, for a camera without calibration.",
-        10,
-        170,
+        60.0, "Degrees across the image's longer side, assumed of a camera without calibration.", 10, 170
     )
     camera_info_wait_s: float = _parameter(
         0.5, "Seconds to wait for camera_info after the first image before assuming a camera.", 0, 60
