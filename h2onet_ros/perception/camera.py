@@ -145,6 +145,16 @@ class Camera:
                 break
         return result
 
+    def view_rotation(self, pixel: NDArray[np.floating]) -> NDArray[np.float64]:
+        """`(3, 3)` the smallest rotation that turns the optical axis into the ray of `pixel` `(2,)`.
+
+        A hand seen there from this camera looks as it would in the image centre of a camera turned that way.
+        """
+        x, y = self.normalise(np.asarray(pixel, np.float64))
+        ray = np.array([x, y, 1.0]) / np.sqrt(x * x + y * y + 1)
+        axis = np.array([-ray[1], ray[0], 0.0])  # z cross ray
+        return cv2.Rodrigues(axis * (np.arccos(ray[2]) / max(np.hypot(ray[0], ray[1]), 1e-12)))[0]
+
     def _distort(self, normalised: NDArray[np.float64]) -> NDArray[np.float64]:
         flat = normalised.reshape(-1, 1, 2)
         assert self.distortion is not None
