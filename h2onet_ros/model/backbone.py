@@ -58,13 +58,14 @@ class StackEncoder(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features at 16 x 16, 8 x 8 and 4 x 4."""
-        d1 = F.avg_pool2d(self.senet1(self.dense1(x)), 2)
-        d2 = F.avg_pool2d(self.senet2(self.dense2(d1)), 2)
-        d3 = self.dense3(d2)
+        # Attention scales whole channels by functions of their means: it may as well follow the pooling, on a
+        # quarter of the values, although the paper has it before.
+        d1 = self.senet1(F.avg_pool2d(self.dense1(x), 2))
+        d2 = self.senet2(F.avg_pool2d(self.dense2(d1), 2))
+        d3 = F.avg_pool2d(self.dense3(d2), 2)
         if not self.deep:
-            return d1, d2, F.avg_pool2d(d3, 2)
-        d3 = F.avg_pool2d(self.senet3(d3), 2)
-        return d1, d2, self.dense5(self.dense4(d3))
+            return d1, d2, d3
+        return d1, d2, self.dense5(self.dense4(self.senet3(d3)))
 
 
 class DenseStack(StackEncoder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def conv_bn_relu(
@@ -53,13 +54,15 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         hidden = min(channels // 2, 256)
         self.fc1 = linear_layer(channels, hidden, norm=True)
         self.fc2 = linear_layer(hidden, channels, norm=True, activation=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = torch.sigmoid(self.fc2(self.fc1(x.mean((2, 3)))))
-        return x * gate[:, :, None, None]
+        average = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        gate = torch.sigmoid(self.fc2(self.fc1(average)))
+        return x * gate.reshape(-1, self.channels, 1, 1)
 
 
 class DenseBlock(nn.Module):

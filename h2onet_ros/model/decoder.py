@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from h2onet_ros.hand.topology import HandTopology
 
 from .blocks import pointwise
-from .config import H2ONetConfig
+from .config import JOINTS, H2ONetConfig
 
 LIFT_RADIUS = 0.015
 """Metres; about half a finger segment."""
@@ -38,8 +38,8 @@ class SpiralConv(nn.Module):
 
     def __init__(self, cin: int, cout: int, spirals: np.ndarray) -> None:
         super().__init__()
-        self.vertices, length = spirals.shape
-        self.channels = cin * length
+        self.vertices, self.length = spirals.shape
+        self.channels = cin * self.length
         self.register_buffer(
             "indices",
             torch.as_tensor(np.ascontiguousarray(spirals).reshape(-1), dtype=torch.int64),
@@ -101,7 +101,22 @@ class MeshDecoder(nn.Module):
 
     def refine(self, points: Tensor) -> Tensor:
         """Finest mesh features (B, V, C) from the point features (B, 21, C')."""
-        x = torch.matmul(self.upsample, points)
-        for block in self.de_layer:
+        x = self._first_level(points)
+        for block in list(self.de_layer)[1:]:
             x = block(x)
         return x
+
+    def _first_level(self, points: Tensor) -> Tensor:
+        """Lift (B, 21, C) to the coarsest mesh, up-sample and apply the first spiral convolution.
+
+        All three are linear, so the weights are applied to the 21 points, before they become many vertices: a
+        third of the work.
+        """
+        block = self.de_layer[0]
+        assert isinstance(block, SpiralDeblock)
+        conv, cout = block.conv, block.conv.layer.out_features
+        weight = conv.layer.weight.reshape(cout, conv.length, -1).permute(2, 1, 0).flatten(1)
+        weighted = torch.matmul(points, weight).reshape(-1, JOINTS * conv.length, cout)
+        lift = torch.matmul(block.matrix, self.upsample).index_select(0, conv.indices)
+        lift = lift.reshape(conv.vertices, conv.length, JOINTS).transpose(1, 2).flatten(1)
+        return F.relu(torch.matmul(lift, weighted) + conv.layer.bias)

@@ -94,19 +94,23 @@ class FingerFusion(nn.Module):
             "vertex_part", torch.as_tensor(np.asarray(vertex_part), dtype=torch.int64), persistent=False
         )
 
-    def vertex_visibility(self, logits: Tensor) -> Tensor:
-        """Probability (B, V) that each vertex's finger is visible, 1 on the palm, from logits (B, 2, 6)."""
-        visible = torch.softmax(logits[:, :, :FINGERS].float(), 1)[:, 0]
-        visible = torch.cat((visible, torch.ones_like(visible[:, :1])), 1)
-        return visible.index_select(1, self.vertex_part)
+    def frame_weights(self, logits: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """How much each frame counts at each vertex, (3, B, V, 1), from the frames' logits (B, 2, 6).
+
+        Softmax over the frames of the probability that the vertex's finger is visible (1 on the palm).
+        """
+        stacked = torch.stack(logits).detach().float()
+        visible = torch.sigmoid(stacked[:, :, 0] - stacked[:, :, 1])
+        visible = torch.cat((visible[..., :FINGERS], torch.ones_like(visible[..., :1])), 2)
+        return torch.softmax(visible, 0).index_select(2, self.vertex_part)[..., None]
 
     def features(
         self, logits: tuple[Tensor, Tensor, Tensor], features: tuple[Tensor, Tensor, Tensor]
     ) -> Tensor:
-        """Mesh features (B, V, C) ready for the offset head; see `forward`."""
-        weights = torch.softmax(torch.stack([self.vertex_visibility(x.detach()) for x in logits], 0), 0)
+        """Mesh features (B, V, C) for the offset head, from each frame's logits and features (B, V, C)."""
+        weights = self.frame_weights(logits)
         now, short, long = features
-        fused = weights[0, ..., None] * now + weights[1, ..., None] * short + weights[2, ..., None] * long
+        fused = weights[0] * now + weights[1] * short + weights[2] * long
         return self.block(torch.cat((fused.to(now.dtype), now), 2))
 
 
