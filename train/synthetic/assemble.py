@@ -147,7 +147,7 @@ class Assembler:
         )
         ids = np.where(outside_fine > 0, 0, drawn.ids)
         alone = np.count_nonzero(drawn.alone & (outside_fine == 0))
-        share = np.count_nonzero((ids >= 1) & (ids <= 6)) / max(alone, 1)
+        share = np.count_nonzero((ids >= 1) & (ids <= 6)) / max(int(alone), 1)
         points = project(hand.vertices, scaled_camera(crop, SUPERSAMPLING))
         visible = labels.visible_vertices(ids, points, self._part)
 
@@ -164,7 +164,7 @@ class Assembler:
         return RenderedFrame(
             picture,
             {
-                "time": np.float32(time),
+                "time": np.asarray(time, np.float32),
                 "vertices": (hand.vertices - wrist).astype(np.float32),
                 "joints": (hand.joints - wrist).astype(np.float32),
                 "wrist": wrist.astype(np.float32),
@@ -176,8 +176,8 @@ class Assembler:
                 "camera": crop.astype(np.float32),
                 "occluded": labels.occlusion(visible, self._part_sizes, share),
                 "visible_vertices": visible.astype(np.int16),
-                "visible_share": np.float32(share),
-                "native_size": np.float32(side),
+                "visible_share": np.asarray(share, np.float32),
+                "native_size": np.asarray(side, np.float32),
             },
             joints_in_view(scene, hand.joints),
         )

@@ -63,7 +63,8 @@ class Panorama:
         radiance = np.nan_to_num(radiance.astype(np.float32), posinf=6e4)
         height, width = radiance.shape[:2]
         small = cv2.resize(radiance, (128, 64), interpolation=cv2.INTER_AREA)
-        azimuth, elevation = self._angles(*np.meshgrid(np.arange(128.0), np.arange(64.0)), 128, 64)
+        azimuth = ((np.arange(128) + 0.5) / 128 - 0.5)[None, :] * 2 * np.pi + np.zeros((64, 1))
+        elevation = (0.5 - (np.arange(64) + 0.5) / 64)[:, None] * np.pi + np.zeros((1, 128))
         direction = self._direction(azimuth, elevation)
         solid = np.cos(elevation) * (2 * np.pi / 128) * (np.pi / 64)
         mean = (small * solid[..., None]).sum((0, 1)) / (4 * np.pi)
@@ -91,17 +92,16 @@ class Panorama:
         self._size = (height, width)
 
     @staticmethod
-    def _angles(x: np.ndarray, y: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-        return ((x + 0.5) / width - 0.5) * 2 * np.pi, (0.5 - (y + 0.5) / height) * np.pi
-
-    @staticmethod
     def _direction(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
         flat = np.cos(elevation)
         return np.stack([np.sin(azimuth) * flat, -np.sin(elevation), np.cos(azimuth) * flat], -1)
 
-    def view(self, camera: np.ndarray, size: int, rotation: np.ndarray) -> np.ndarray:
-        """What a camera with intrinsics `(3, 3)` and camera-to-world `rotation` `(3, 3)` sees, RGB square."""
-        u, v = np.meshgrid(np.arange(size, dtype=np.float64), np.arange(size, dtype=np.float64))
+    def view(self, camera: np.ndarray, size: tuple[int, int], rotation: np.ndarray) -> np.ndarray:
+        """What a camera with intrinsics `(3, 3)` and camera-to-world `rotation` `(3, 3)` sees, RGB.
+
+        `size` is (width, height).
+        """
+        u, v = np.meshgrid(np.arange(size[0], dtype=np.float64), np.arange(size[1], dtype=np.float64))
         rays = np.stack(
             [(u - camera[0, 2]) / camera[0, 0], (v - camera[1, 2]) / camera[1, 1], np.ones_like(u)], -1
         )
@@ -185,23 +185,32 @@ class BackgroundLibrary:
             kinds.append("panorama")
             weights.append(0.34)
         kind = str(rng.choice(kinds, p=np.asarray(weights) / sum(weights)))
-        common = {
-            "zoom": float(rng.uniform(0.3, 1.0)),
-            "corner": (float(rng.random()), float(rng.random())),
-            "flip": bool(rng.random() < 0.5),
-            "softness": float(max(0.0, rng.normal(0.3, 1.2))),
-        }
         turn = Rotation.from_euler(
             "yxz", [rng.uniform(-180, 180), rng.normal(-5, 25), rng.normal(0, 8)], degrees=True
         ).as_matrix()
+        index = int(rng.integers(2**31))
         if kind == "panorama":
-            index = int(rng.integers(len(self.panoramas)))
-            return Backdrop(kind, index, turn, self.panoramas[index].light(turn), **common)
-        pool = {"photo": self.photographs, "surface": self.surfaces, "plain": [None]}[kind]
-        index = int(rng.integers(2**31) if kind == "plain" else rng.integers(len(pool)))
-        image = pool[index] if kind != "plain" else None
-        tint = None if image is None else np.square(image[::16, ::16].reshape(-1, 3) / 255.0).mean(0)
-        return Backdrop(kind, index, turn, random_light(rng, tint), **common)
+            index %= len(self.panoramas)
+            light = self.panoramas[index].light(turn)
+        elif kind == "plain":
+            light = random_light(rng)
+        else:
+            pool = self._pool(kind)
+            index %= len(pool)
+            light = random_light(rng, np.square(pool[index][::16, ::16].reshape(-1, 3) / 255.0).mean(0))
+        return Backdrop(
+            kind=kind,
+            index=index,
+            turn=turn,
+            light=light,
+            zoom=float(rng.uniform(0.3, 1.0)),
+            corner=(float(rng.random()), float(rng.random())),
+            flip=bool(rng.random() < 0.5),
+            softness=float(max(0.0, rng.normal(0.3, 1.2))),
+        )
+
+    def _pool(self, kind: str) -> list[np.ndarray]:
+        return self.photographs if kind == "photo" else self.surfaces
 
     def view(
         self, backdrop: Backdrop, camera: np.ndarray, size: int, shift: tuple[float, float]
@@ -212,12 +221,11 @@ class BackgroundLibrary:
         with the camera's own shaking.
         """
         if backdrop.kind == "panorama":
-            image = self.panoramas[backdrop.index].view(camera, size, backdrop.turn)
+            image = self.panoramas[backdrop.index].view(camera, (size, size), backdrop.turn)
         elif backdrop.kind == "plain":
             image = _plain(backdrop.index, size)
         else:
-            pool = self.photographs if backdrop.kind == "photo" else self.surfaces
-            image = _window(pool[backdrop.index], backdrop, size, shift)
+            image = _window(self._pool(backdrop.kind)[backdrop.index], backdrop, size, shift)
         if backdrop.softness > 0.3:
             image = cv2.GaussianBlur(image, (0, 0), backdrop.softness)
         return image[:, ::-1] if backdrop.flip and backdrop.kind != "panorama" else image

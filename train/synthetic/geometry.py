@@ -68,13 +68,16 @@ class HandSurface:
 
     def __init__(self, hand: HandModel) -> None:
         self.hand = hand
-        self.faces = np.asarray(hand.faces, np.int64)
+        # The wrist's closing face is inside the arm, and would bend the normals of its rim.
+        shown = ~_closing_faces(np.asarray(hand.faces), np.asarray(hand.wrist_ring))
+        self.faces = np.asarray(hand.faces, np.int64)[shown]
+        self.face_part = np.asarray(hand.face_part)[shown]
         self.corners = self.faces.reshape(-1)
-        self.part_ids = np.repeat(np.asarray(hand.face_part, np.float32) + 1, 3)
+        self.part_ids = np.repeat(self.face_part.astype(np.float32) + 1, 3)
         uv = np.asarray(hand.uv, np.float64)
         self.uv_low, self.uv_high = uv.min(0) - 0.004, uv.max(0) + 0.004
         self.texture = ((uv - self.uv_low) / (self.uv_high - self.uv_low))[
-            np.asarray(hand.uv_faces).reshape(-1)
+            np.asarray(hand.uv_faces)[shown].reshape(-1)
         ]
         rows = self.corners
         columns = np.repeat(np.arange(len(self.faces)), 3)
@@ -92,6 +95,13 @@ class HandSurface:
         flat = np.cross(b - a, c - a).transpose(1, 0, 2).reshape(len(self.faces), -1)
         smooth = (self._incidence @ flat).reshape(vertices.shape[1], len(vertices), 3).transpose(1, 0, 2)
         return smooth / np.maximum(np.linalg.norm(smooth, axis=2, keepdims=True), 1e-12)
+
+
+def _closing_faces(faces: np.ndarray, ring: np.ndarray) -> np.ndarray:
+    """Which faces `(F,)` close the ring: all their vertices are on it, or touch nothing but it."""
+    on_ring = np.isin(faces, ring)
+    reaches_out = np.unique(faces[on_ring.sum(1) < 2])
+    return np.all(on_ring | ~np.isin(faces, reaches_out), axis=1)
 
 
 def contact_shade(
@@ -293,9 +303,9 @@ def cylinder(sides: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             positions.append((*point, z))
             normals.append((*point, 0))
             texture.append((a[k + (point is q)] / np.pi, z * 0.5 + 0.5))
-        for z in (-1.0, 1.0):
-            positions += [(0, 0, z), (*p, z), (*q, z)]
-            normals += [(0, 0, z)] * 3
+        for end in (-1.0, 1.0):
+            positions += [(0, 0, end), (*p, end), (*q, end)]
+            normals += [(0, 0, end)] * 3
             texture += [(0.5, 0.5), tuple(p * 0.5 + 0.5), tuple(q * 0.5 + 0.5)]
     return np.asarray(positions, float), np.asarray(normals, float), np.asarray(texture, float)
 

@@ -72,14 +72,14 @@ def penetration(joints: np.ndarray) -> np.ndarray:
     points = points.reshape(len(joints), -1, 3).astype(np.float32)
     radius = np.repeat(np.asarray(radii, np.float32), _POINTS_PER_BONE)
     group = np.repeat(groups, _POINTS_PER_BONE)
-    bone = np.repeat(np.arange(len(radii)) % 3, _POINTS_PER_BONE)
+    phalanx = np.repeat(np.arange(len(radii)) % 3, _POINTS_PER_BONE)
     first, second = np.nonzero(np.triu(group[:, None] != group[None, :]))
     # A finger's first phalanx starts inside the palm by nature.
     to_palm = (group[first] == 5) | (group[second] == 5)
-    proximal = ((group[first] < 5) & (bone[first] == 0)) | ((group[second] < 5) & (bone[second] == 0))
+    proximal = ((group[first] < 5) & (phalanx[first] == 0)) | ((group[second] < 5) & (phalanx[second] == 0))
     keep = ~(to_palm & proximal)
     # Neighbouring first phalanges touch along their whole length in a closed hand.
-    both_proximal = (bone[first] == 0) & (bone[second] == 0) & ~to_palm
+    both_proximal = (phalanx[first] == 0) & (phalanx[second] == 0) & ~to_palm
     keep &= ~both_proximal
     first, second = first[keep], second[keep]
     gap = np.linalg.norm(points[:, first] - points[:, second], axis=-1) - radius[first] - radius[second]
@@ -157,19 +157,19 @@ class PoseSampler:
         return self.clip(angles + jitter)
 
     @staticmethod
-    def _curl(angles: np.ndarray, finger: int, mcp: float, pip: float, dip: float | None = None) -> None:
+    def bend(angles: np.ndarray, finger: int, mcp: float, pip: float, dip: float | None = None) -> None:
         """Bend a finger: degrees at its three joints; the outer joint follows the middle one."""
         angles[finger, 0], angles[finger + 1, 0] = _degrees(mcp, pip)
         angles[finger + 2, 0] = _degrees(0.5 * pip if dip is None else dip)[0]
 
     @staticmethod
-    def _spread(angles: np.ndarray, amount: float, rng: np.random.Generator) -> None:
+    def fan(angles: np.ndarray, amount: float, rng: np.random.Generator) -> None:
         """Fan the fingers, by `amount` degrees at the index finger; positive is towards the thumb."""
         for finger, share in ((INDEX, 1.0), (MIDDLE, 0.15), (RING, -0.55), (LITTLE, -1.25)):
             angles[finger, 1] = _degrees(amount * share + rng.normal(0, 1.5))[0]
 
     @staticmethod
-    def _thumb(
+    def place_thumb(
         angles: np.ndarray, flexion: float, abduction: float, twist: float, mcp: float, ip: float
     ) -> None:
         """Thumb in degrees; `abduction` lifts it away from the palm, `twist` turns its pad to the fingers."""
@@ -184,16 +184,16 @@ class PoseSampler:
             rng.uniform(-8, 40),
             rng.uniform(-15, 60),
         )
-        return lambda angles: self._thumb(angles, *values)
+        return lambda angles: self.place_thumb(angles, *values)
 
     def _relaxed(self, rng: np.random.Generator) -> np.ndarray:
         angles = np.zeros((16, 3))
         mcp, pip = rng.uniform(0, 65), rng.uniform(5, 75)
         slope = rng.normal(2, 8)
         for k, finger in enumerate(FINGERS):
-            self._curl(angles, finger, mcp + slope * k + rng.normal(0, 6), pip + slope * k + rng.normal(0, 8))
-        self._spread(angles, rng.normal(2, 5), rng)
-        self._thumb(
+            self.bend(angles, finger, mcp + slope * k + rng.normal(0, 6), pip + slope * k + rng.normal(0, 8))
+        self.fan(angles, rng.normal(2, 5), rng)
+        self.place_thumb(
             angles,
             rng.normal(5, 12),
             rng.normal(8, 10),
@@ -206,9 +206,9 @@ class PoseSampler:
     def _open(self, rng: np.random.Generator) -> np.ndarray:
         angles = np.zeros((16, 3))
         for finger in FINGERS:
-            self._curl(angles, finger, rng.normal(0, 6), rng.normal(3, 5), rng.normal(2, 4))
-        self._spread(angles, rng.uniform(-3, 17), rng)
-        self._thumb(
+            self.bend(angles, finger, rng.normal(0, 6), rng.normal(3, 5), rng.normal(2, 4))
+        self.fan(angles, rng.uniform(-3, 17), rng)
+        self.place_thumb(
             angles,
             rng.uniform(-28, 10),
             rng.uniform(-15, 28),
@@ -222,21 +222,21 @@ class PoseSampler:
         angles = np.zeros((16, 3))
         tightness = rng.uniform(0.75, 1.0)
         for finger in FINGERS:
-            self._curl(
+            self.bend(
                 angles,
                 finger,
                 80 * tightness + rng.normal(0, 4),
                 95 * tightness + rng.normal(0, 4),
                 45 + rng.normal(0, 4),
             )
-        self._spread(angles, rng.normal(0, 2), rng)
+        self.fan(angles, rng.normal(0, 2), rng)
         if rng.random() < 0.6:
-            self._thumb(
+            self.place_thumb(
                 angles, rng.uniform(5, 35), rng.uniform(5, 28), rng.uniform(0, 28), rng.uniform(10, 45),
                 rng.uniform(15, 65),
             )  # fmt: skip
         else:
-            self._thumb(
+            self.place_thumb(
                 angles,
                 rng.uniform(-15, 15),
                 rng.uniform(-12, 12),
@@ -262,17 +262,17 @@ class PoseSampler:
         bent = rng.uniform(0.8, 1.0)
         for finger, straight in zip(FINGERS, stretched):
             if straight:
-                self._curl(angles, finger, rng.normal(2, 8), rng.normal(5, 6), rng.normal(3, 4))
+                self.bend(angles, finger, rng.normal(2, 8), rng.normal(5, 6), rng.normal(3, 4))
             else:
-                self._curl(angles, finger, 75 * bent + rng.normal(0, 6), 95 * bent + rng.normal(0, 5), 45)
-        self._spread(angles, rng.uniform(-2, 14), rng)
+                self.bend(angles, finger, 75 * bent + rng.normal(0, 6), 95 * bent + rng.normal(0, 5), 45)
+        self.fan(angles, rng.uniform(-2, 14), rng)
         if rng.random() < 0.55:
-            self._thumb(
+            self.place_thumb(
                 angles, rng.uniform(0, 40), rng.uniform(0, 28), rng.uniform(0, 28), rng.uniform(5, 45),
                 rng.uniform(5, 65),
             )  # fmt: skip
         else:
-            self._thumb(
+            self.place_thumb(
                 angles,
                 rng.uniform(-28, 5),
                 rng.uniform(-15, 25),
@@ -284,7 +284,7 @@ class PoseSampler:
 
     def _thumb_up(self, rng: np.random.Generator) -> np.ndarray:
         angles = self._fist(rng)
-        self._thumb(
+        self.place_thumb(
             angles,
             rng.uniform(-29, -12),
             rng.uniform(-15, 10),
@@ -302,8 +302,8 @@ class PoseSampler:
             (rng.uniform(-8, 25), rng.uniform(45, 98)) if claw else (rng.uniform(45, 83), rng.uniform(0, 25))
         )
         for finger in FINGERS:
-            self._curl(angles, finger, mcp + rng.normal(0, 5), pip + rng.normal(0, 6))
-        self._spread(angles, rng.uniform(-2, 12), rng)
+            self.bend(angles, finger, mcp + rng.normal(0, 5), pip + rng.normal(0, 6))
+        self.fan(angles, rng.uniform(-2, 12), rng)
         self._random_thumb(rng)(angles)
         return angles
 
@@ -313,9 +313,9 @@ class PoseSampler:
         width = rng.uniform(0.0, 1.0)  # 0: a stick, 1: a ball
         mcp, pip = 62 - 38 * width, 72 - 40 * width
         for k, finger in enumerate(FINGERS):
-            self._curl(angles, finger, mcp + 2 * k + rng.normal(0, 4), pip + 2 * k + rng.normal(0, 5))
-        self._spread(angles, 10 * width + rng.normal(0, 2), rng)
-        self._thumb(
+            self.bend(angles, finger, mcp + 2 * k + rng.normal(0, 4), pip + 2 * k + rng.normal(0, 5))
+        self.fan(angles, 10 * width + rng.normal(0, 2), rng)
+        self.place_thumb(
             angles,
             rng.normal(8, 10),
             rng.normal(20, 6),
@@ -332,8 +332,8 @@ class PoseSampler:
         mix = rng.uniform(0, 0.7)
         mcp, pip = (1 - mix) * mcp + mix * mcp.mean(), (1 - mix) * pip + mix * pip.mean()
         for k, finger in enumerate(FINGERS):
-            self._curl(angles, finger, mcp[k], pip[k], 0.55 * pip[k] + rng.normal(0, 6))
-        self._spread(angles, rng.uniform(-6, 14), rng)
+            self.bend(angles, finger, mcp[k], pip[k], 0.55 * pip[k] + rng.normal(0, 6))
+        self.fan(angles, rng.uniform(-6, 14), rng)
         self._random_thumb(rng)(angles)
         return angles
 
@@ -349,10 +349,10 @@ class PoseSampler:
         index_only = rng.random() < 0.7
         curl = rng.uniform(0.0, 0.9)
         for finger in FINGERS[1:] if index_only else FINGERS[2:]:
-            self._curl(angles, finger, 75 * curl + rng.normal(0, 6), 85 * curl + rng.normal(0, 6))
+            self.bend(angles, finger, 75 * curl + rng.normal(0, 6), 85 * curl + rng.normal(0, 6))
         if not index_only:
             angles[MIDDLE : MIDDLE + 3, 0] = angles[INDEX : INDEX + 3, 0] + np.radians(rng.normal(3, 3))
-        self._spread(angles, rng.uniform(0, 8), rng)
+        self.fan(angles, rng.uniform(0, 8), rng)
         return angles
 
     @cached_property

@@ -8,6 +8,7 @@ calls. Camera axes are x right, y down, z forward; row 0 of every image is the t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import moderngl
 import numpy as np
@@ -16,8 +17,6 @@ from train.synthetic.backgrounds import Light
 from train.synthetic.geometry import SOUP_WIDTH
 
 NEAR, FAR = 0.02, 12.0
-_SHADOW_SIZE = 192
-_SHADOW_RADIUS = 0.19
 
 _COLOUR_VERTEX = """
 #version 330
@@ -47,7 +46,7 @@ float lit(float slope) {
     vec2 at = shadow_at.xy;
     if (any(greaterThan(abs(at), vec2(0.97)))) return 1.0;
     float depth = shadow_at.z * 0.5 + 0.5 - 0.004 - 0.012 * (1.0 - slope);
-    vec2 step = shadow_tile.zw / SHADOW_SIZE;
+    vec2 step = 1.0 / vec2(textureSize(shadows, 0));
     vec2 centre = shadow_tile.xy + (at * 0.5 + 0.5) * shadow_tile.zw;
     float sum = 0.0;
     for (int i = -1; i <= 1; i += 2) for (int j = -1; j <= 1; j += 2)
@@ -83,7 +82,7 @@ void main() {
     pixel = vec4(pow(clamp(result, 0.0, 1.0), vec3(1.0 / 2.2)), 1.0);
     shown = identity;
 }
-""".replace("SHADOW_SIZE", f"{_SHADOW_SIZE}.0")
+"""
 
 _PLAIN_VERTEX = """
 #version 330
@@ -108,6 +107,7 @@ class Shot:
         camera: `(3, 3)` intrinsics for an image of `Renderer.size` pixels a side.
         light: light in camera axes.
         centre: `(3,)` point around which shadows are cast, metres.
+        shadow_radius: how far around it, metres.
         exposure: factor on linear light.
     """
 
@@ -117,6 +117,7 @@ class Shot:
     light: Light
     centre: np.ndarray
     exposure: float
+    shadow_radius: float = 0.19
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def projection_matrix(camera: np.ndarray, width: int, height: int) -> np.ndarray
     return matrix
 
 
-def shadow_matrix(direction: np.ndarray, centre: np.ndarray, radius: float = _SHADOW_RADIUS) -> np.ndarray:
+def shadow_matrix(direction: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:
     """Orthographic view `(4, 4)` from the sun (unit vector to it) of what lies within `radius` metres."""
     other = np.array([1.0, 0, 0]) if abs(direction[0]) < 0.8 else np.array([0, 1.0, 0])
     right = np.cross(other, direction)
@@ -155,15 +156,23 @@ def shadow_matrix(direction: np.ndarray, centre: np.ndarray, radius: float = _SH
 class Renderer:
     """An off-screen drawing surface of `columns x rows` tiles, each `size = (width, height)` pixels.
 
-    `layers` `(n, N, N, 3)` uint8 are the textures that a soup's `layer` column names.
+    `layers` `(n, N, N, 3)` uint8 are the textures that a soup's `layer` column names; `shadow_size` is the
+    side of each shot's shadow map.
 
     Raises:
         RuntimeError: no OpenGL context could be made.
     """
 
-    def __init__(self, layers: np.ndarray, size: tuple[int, int], columns: int = 8, rows: int = 8) -> None:
+    def __init__(
+        self,
+        layers: np.ndarray,
+        size: tuple[int, int],
+        columns: int = 8,
+        rows: int = 8,
+        shadow_size: int = 192,
+    ) -> None:
         try:
-            self.context = moderngl.create_standalone_context(backend="egl")
+            self.context = moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]
         except Exception as error:
             raise RuntimeError(
                 f"No off-screen OpenGL ({error}). Without a GPU install Mesa's software renderer: Debian "
@@ -171,16 +180,18 @@ class Renderer:
             ) from error
         gl = self.context
         self.size, self.columns, self.rows = size, columns, rows
+        self._shadow_size = shadow_size
         extent = (size[0] * columns, size[1] * rows)
-        self._colour = gl.program(vertex_shader=_COLOUR_VERTEX, fragment_shader=_COLOUR_FRAGMENT)
-        self._depth = gl.program(vertex_shader=_PLAIN_VERTEX, fragment_shader=_DEPTH_FRAGMENT)
-        self._mask = gl.program(vertex_shader=_PLAIN_VERTEX, fragment_shader=_MASK_FRAGMENT)
+        # Any: a program's members are uniforms here, which its type does not tell.
+        self._colour: Any = gl.program(vertex_shader=_COLOUR_VERTEX, fragment_shader=_COLOUR_FRAGMENT)
+        self._depth: Any = gl.program(vertex_shader=_PLAIN_VERTEX, fragment_shader=_DEPTH_FRAGMENT)
+        self._mask: Any = gl.program(vertex_shader=_PLAIN_VERTEX, fragment_shader=_MASK_FRAGMENT)
         self._textures = gl.texture_array(
             (*layers.shape[2:0:-1], len(layers)), 3, np.ascontiguousarray(layers)
         )
         self._textures.build_mipmaps()
         self._textures.filter = (moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR)
-        self._shadow_map = gl.depth_texture((_SHADOW_SIZE * columns, _SHADOW_SIZE * rows))
+        self._shadow_map = gl.depth_texture((shadow_size * columns, shadow_size * rows))
         self._shadow_map.compare_func = ""
         self._shadow_map.filter = (moderngl.NEAREST, moderngl.NEAREST)
         self._shadows = gl.framebuffer(depth_attachment=self._shadow_map)
@@ -224,13 +235,13 @@ class Renderer:
         if len(shots) > self.capacity:
             raise ValueError(f"{len(shots)} shots; this renderer takes at most {self.capacity} at once")
         starts = self._upload(shots)
-        shadows = [shadow_matrix(shot.light.sun_direction, shot.centre) for shot in shots]
+        shadows = [shadow_matrix(shot.light.sun_direction, shot.centre, shot.shadow_radius) for shot in shots]
         projections = [_bytes(projection_matrix(shot.camera, *self.size)) for shot in shots]
 
         self._shadows.use()
         self._shadows.clear(depth=1.0)
         for k, matrix in enumerate(shadows):
-            self.context.viewport = self._tile(k, (_SHADOW_SIZE, _SHADOW_SIZE))
+            self.context.viewport = self._tile(k, (self._shadow_size, self._shadow_size))
             self._depth["projection"].write(_bytes(matrix))
             self._depth_array.render(vertices=int(starts[k + 1] - starts[k]), first=int(starts[k]))
 

@@ -130,7 +130,7 @@ class SceneSampler:
         times: tuple[float, ...] = (0.0,)
         if rng.random() < self.triplets:
             times = (0.0, -float(rng.uniform(*SHORT_TERM)), -float(rng.uniform(*LONG_TERM)))
-        width, height = _CAMERAS[rng.integers(len(_CAMERAS))]
+        width, height = _CAMERAS[int(rng.integers(len(_CAMERAS)))]
         focal = width / 2 / np.tan(np.radians(rng.uniform(45, 88)) / 2)
         situation = str(rng.choice(["free", "in_front", "held", "other_hand"], p=[0.42, 0.26, 0.17, 0.15]))
         hand = self._hand(
@@ -271,10 +271,10 @@ class SceneSampler:
             -rng.uniform(-0.01, 0.16),
             rng.normal(0, 0.02),
         )
-        nearer = rng.uniform(0.05, 0.16) / np.linalg.norm(target)
+        nearer = min(rng.uniform(0.05, 0.16) / float(np.linalg.norm(target)), 0.5)
         speed = rng.exponential(0.22) * (rng.random() < 0.7)
         looks = self._looks(rng, "cylinder" if kind == "stick" else str(kind), size)
-        return _moved(looks, target * (1 - min(nearer, 0.5)), velocity=_direction(rng) * (1, 1, 0.3) * speed)
+        return _moved(looks, target * (1 - nearer), velocity=_direction(rng) * (1, 1, 0.3) * speed)
 
     def _held(self, rng: np.random.Generator) -> Held:
         grip = "wrap" if rng.random() < 0.75 else "pinch"

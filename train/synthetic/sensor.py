@@ -9,9 +9,8 @@ from train.synthetic.scene import Sensor
 
 
 def composite(drawn: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """A drawing RGBA `(N, N, 4)` over a background `(n, n, 3)`, smoothed down to n <= N: float32, 0..255."""
-    size = background.shape[0]
-    small = cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+    """A drawing RGBA over a background RGB, smoothed down to the background's size: float32, 0..255."""
+    small = cv2.resize(drawn, background.shape[1::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
     # What was not drawn is black, so colours are already weighted by their cover.
     return small[..., :3] + background * (1 - small[..., 3:] / 255)
 
@@ -42,8 +41,8 @@ def expose(
     grain = rng.standard_normal(image.shape, np.float32) * (0.4 + 0.6 * np.sqrt(np.clip(image, 0, 255) / 255))
     image = np.clip(image + grain * strength, 0, 255).astype(np.uint8)
     _, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg_quality])
-    image = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED)
-    return image if resolution == size else cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    seen = np.asarray(cv2.imdecode(packed, cv2.IMREAD_UNCHANGED))
+    return seen if resolution == size else cv2.resize(seen, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
 def _line_kernel(direction: np.ndarray, length: float) -> np.ndarray:

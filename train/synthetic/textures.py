@@ -88,11 +88,11 @@ class SkinPainter:
         self._inside, self._position, self._normal, self._weights = _bake(surface)
         self._along = self._bone_coordinates(surface.hand)
 
-    def paint(self, rng: np.random.Generator) -> np.ndarray:
-        """One random skin as a layer."""
-        place = rng.uniform(0, len(_TONES) - 1)
+    def paint(self, rng: np.random.Generator, tone: float | None = None) -> np.ndarray:
+        """One random skin as a layer; `tone` from 0 (very light) to 6 (very dark) instead of a random one."""
+        place = rng.uniform(0, len(_TONES) - 1) if tone is None else tone
         base = np.array([np.interp(place, range(len(_TONES)), _TONES[:, c]) for c in range(3)]) / 255
-        base = np.clip(base * rng.normal(1, 0.04, 3), 0.05, 1)
+        base = np.clip(base * rng.normal(1, 0.02, 3), 0.05, 1)
         darkness = place / (len(_TONES) - 1)
         skin = np.broadcast_to(base, (*self._inside.shape, 3)).copy()
         palm = np.clip(0.5 - self._normal @ DORSAL * 1.2, 0, 1)[..., None]
@@ -104,7 +104,7 @@ class SkinPainter:
             + self._noise(rng, 0.0012) * 0.025
         )
         skin *= 1 + blotch[..., None]
-        skin *= 1 + self._noise(rng, 0.02)[..., None] * np.array([0.02, -0.02, -0.015])
+        skin *= 1 + self._noise(rng, 0.02)[..., None] * np.array([0.01, -0.012, -0.01])
         knuckle, crease, tip, nail = self._along
         red = (knuckle * (1 - palm[..., 0]) * rng.uniform(0.2, 1) + tip * rng.uniform(0, 0.8))[..., None]
         skin *= 1 - red * np.array([0.0, 0.12, 0.13]) * rng.uniform(0.4, 1.2)
@@ -112,7 +112,7 @@ class SkinPainter:
         veins = np.exp(-np.square(self._noise(rng, 0.011) / 0.16)) * (1 - palm[..., 0]) * (1 - knuckle)
         skin *= 1 - veins[..., None] * np.array([0.09, 0.05, 0.02]) * rng.uniform(0, 1)
         nail_colour = np.clip(base * 0.75 + np.array([0.26, 0.2, 0.2]), 0, 1)
-        if rng.random() < 0.12:
+        if tone is None and rng.random() < 0.12:
             nail_colour = rng.uniform(0.05, 0.9, 3)
         skin = skin * (1 - nail[..., None]) + nail_colour * nail[..., None]
         layer = np.clip(skin * 255, 0, 255).astype(np.uint8)
@@ -191,7 +191,7 @@ def _bake(surface: HandSurface) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
         inside[rows, columns] = True
         position[rows, columns] = weights[hit] @ template[vertices]
         normal[rows, columns] = weights[hit] @ normals[vertices]
-        part[rows, columns] = surface.hand.face_part[face]
+        part[rows, columns] = surface.face_part[face]
     normal /= np.maximum(np.linalg.norm(normal, axis=2, keepdims=True), 1e-9)
     return inside, position, normal, part
 

@@ -1,0 +1,211 @@
+"""The synthetic renderer: poses, pictures whose labels agree with them, shards and their reader."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("moderngl", reason="the renderer needs moderngl (extra `train`)")
+pytest.importorskip("scipy", reason="the renderer needs SciPy (extra `train`)")
+
+from h2onet_ros.hand.model import open_hand
+from train.synthetic import labels, render, shards
+from train.synthetic.poses import PoseSampler, forward_kinematics, penetration
+
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def factory():
+    try:
+        return render.Factory(render.Recipe(seed=5, triplets=0.5, shard_size=COUNT), tiles=(4, 4))
+    except RuntimeError as error:
+        pytest.skip(f"no off-screen OpenGL here: {error}")
+
+
+@pytest.fixture(scope="module")
+def data_set(factory, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synthetic")
+    render.prepare_folder(folder, factory.recipe.description(open_hand()))
+    shards.write_shard(shards.shard_path(folder, 0), factory.shard(0, COUNT))
+    return shards.ShardSet(folder)
+
+
+def test_poses_stay_within_the_limits_and_fingers_apart():
+    hand = open_hand()
+    sampler, rng = PoseSampler(hand), np.random.default_rng(0)
+    angles = np.stack([sampler.draw(rng) for _ in range(60)])
+    assert (angles >= hand.pose_limits[..., 0] - 1e-6).all()
+    assert (angles <= hand.pose_limits[..., 1] + 1e-6).all()
+    assert np.ptp(angles[:, 4, 0]) > np.radians(60), "fingers should be seen both straight and bent"
+    joints = forward_kinematics(hand, hand.pose_from_angles(angles))
+    assert np.quantile(penetration(joints), 0.95) < 0.006
+
+
+def test_pinching_brings_thumb_and_index_finger_together():
+    hand = open_hand()
+    sampler, rng = PoseSampler(hand), np.random.default_rng(1)
+    angles = np.stack([sampler.draw(rng, "pinch") for _ in range(20)])
+    joints = forward_kinematics(hand, hand.pose_from_angles(angles))
+    gap = np.linalg.norm(joints[:, 4] - joints[:, 8], axis=1)
+    assert np.median(gap) < 0.025
+
+
+def test_forward_kinematics_agrees_with_the_hand_model():
+    hand = open_hand()
+    pose = hand.pose_from_angles(PoseSampler(hand).draw(np.random.default_rng(2))[None])
+    expected = hand.pose(pose).joints
+    np.testing.assert_allclose(forward_kinematics(hand, pose)[:, 1:4], expected[:, 1:4], atol=1e-5)
+    tips = [4, 8, 12, 16, 20]
+    np.testing.assert_allclose(forward_kinematics(hand, pose)[:, tips], expected[:, tips], atol=3e-3)
+
+
+def test_labels_describe_the_same_hand(data_set):
+    hand = open_hand()
+    for sample in data_set:
+        label = sample.labels
+        pose = label["pose"].copy()
+        posed = hand.pose(pose, label["shape"])
+        wrist = posed.joints[:, :1]
+        np.testing.assert_allclose(posed.vertices - wrist, label["vertices"], atol=2e-5)
+        pose[:, 0] = 0
+        np.testing.assert_allclose(
+            hand.pose(pose, label["shape"]).vertices, sample.canonical_vertices(), atol=2e-5
+        )
+        absolute = label["joints"] + label["wrist"][:, None]
+        pixels = np.einsum("fij,fnj->fni", label["camera"], absolute)
+        np.testing.assert_allclose(pixels[..., :2] / pixels[..., 2:], label["joints2d"], atol=0.02)
+        size = np.ptp(label["joints2d"], axis=1).max(1)
+        np.testing.assert_allclose(size, 80, atol=0.1)
+
+
+def test_the_hand_is_drawn_where_the_labels_say(factory):
+    """Without anything in front, the drawn hand covers its visible joints and nothing far from them."""
+    from train.synthetic import assemble
+
+    checked = 0
+    for index in range(40):
+        rng = np.random.default_rng([9, index])
+        scene = factory._sampler.draw(rng)
+        if scene.things or scene.held or scene.other:
+            continue
+        hand = assemble.pose_plans(factory._assembler.surface, [(scene.hand, 0.0)])[0]
+        crop, _ = assemble.crop_camera(scene.camera, hand.joints)
+        shot = factory._assembler._shot(scene, 0.0, hand, None, [hand], 0, crop)
+        drawn = factory._assembler.renderer.draw([shot])[0]
+        camera = assemble.scaled_camera(crop, assemble.SUPERSAMPLING)
+        points = np.rint(assemble.project(hand.joints[1:], camera)).astype(int)
+        assert drawn.alone[points[:, 1], points[:, 0]].mean() > 0.9
+        outline = assemble.project(hand.vertices, camera)
+        rows, columns = np.nonzero(drawn.alone)
+        assert columns.min() > outline[:, 0].min() - 1.5
+        assert columns.max() < outline[:, 0].max() + 1.5
+        assert rows.min() > outline[:, 1].min() - 1.5
+        assert rows.max() < outline[:, 1].max() + 1.5
+        assert (drawn.alone == (drawn.image[..., 3] > 0) & drawn.alone).all()
+        checked += 1
+    assert checked >= 5
+
+
+def test_occlusion_counts_vertices_on_pixels_of_their_own_part():
+    ids = np.zeros((10, 10), np.uint8)
+    ids[:, :5] = 2  # the index finger in front on the left half
+    points = np.array([(1.0, 1.0), (3.0, 8.0), (7.0, 2.0), (-3.0, 4.0), (1e9, 2.0), (2.0, 2.0)])
+    part = np.array([1, 1, 1, 1, 1, 0])
+    np.testing.assert_array_equal(labels.visible_vertices(ids, points, part), [0, 2, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("visible", "share", "expected"),
+    [
+        ([30, 30, 30, 30, 30, 30], 0.40, [0, 0, 0, 0, 0, 0]),
+        ([29, 30, 30, 30, 29, 0], 0.40, [1, 0, 0, 0, 1, 0]),
+        ([30, 30, 30, 30, 30, 30], 0.39, [0, 0, 0, 0, 0, 1]),
+    ],
+    ids=["all just visible", "thumb and little finger hidden", "hand hidden"],
+)
+def test_occlusion_limits_are_the_references_for_manos_counts(visible, share, expected):
+    mano = np.array([100, 122, 119, 124, 122, 191])
+    np.testing.assert_array_equal(labels.occlusion(np.array(visible), mano, share), np.array(expected, bool))
+
+
+def test_triplets_go_back_in_time(data_set):
+    counts = data_set.frame_counts()
+    assert set(counts) == {1, 3}
+    for sample in data_set:
+        assert len(sample.images) == len(sample.labels["time"])
+        assert sample.labels["time"][0] == 0
+        if len(sample.images) == 3:
+            _, short, long = sample.labels["time"]
+            assert 0.1 <= -short <= 0.24
+            assert 0.27 <= -long <= 0.37
+
+
+def test_images_show_something(data_set):
+    for sample in data_set:
+        for image in sample.images:
+            assert image.shape == (160, 160, 3)
+            assert image.dtype == np.uint8
+            assert image.std() > 2
+
+
+def test_same_seed_same_data_wherever_a_sample_stands(factory):
+    first = factory.samples(2, 3)
+    again = factory.samples(3, 1)
+    np.testing.assert_array_equal(first[1][0].image, again[0][0].image)
+    np.testing.assert_array_equal(first[1][0].labels["vertices"], again[0][0].labels["vertices"])
+    assert not np.array_equal(first[0][0].labels["pose"], first[2][0].labels["pose"])
+
+
+def test_command_line_makes_a_data_set_and_continues_it(tmp_path, monkeypatch, capsys):
+    arguments = [
+        "render",
+        "--out",
+        str(tmp_path / "set"),
+        "--count",
+        "3",
+        "--workers",
+        "1",
+        "--shard-size",
+        "2",
+    ]
+    monkeypatch.setattr("sys.argv", arguments)
+    if render.main() != 0:
+        pytest.skip(f"no off-screen OpenGL here: {capsys.readouterr().err}")
+    assert len(shards.ShardSet(tmp_path / "set")) == 3
+    kept = (tmp_path / "set" / "shard_00000.npz").stat().st_mtime_ns
+    (tmp_path / "set" / "shard_00001.npz").unlink()
+    assert render.main() == 0
+    assert (tmp_path / "set" / "shard_00000.npz").stat().st_mtime_ns == kept
+    assert len(shards.ShardSet(tmp_path / "set")) == 3
+    monkeypatch.setattr("sys.argv", [*arguments, "--seed", "2"])
+    assert render.main() == 1
+    assert "begun with other seed" in capsys.readouterr().err
+
+
+def test_an_interrupted_write_leaves_no_shard(tmp_path):
+    class Stop(Exception):
+        pass
+
+    class Broken:
+        def __array__(self, *_, **__):
+            raise Stop
+
+    with pytest.raises(Stop):
+        shards.write_shard(tmp_path / "shard_00000.npz", {"good": np.zeros(3), "bad": Broken()})  # type: ignore[dict-item]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reader_refuses_what_is_no_data_set(tmp_path):
+    with pytest.raises(shards.ShardError, match=r"No shard_\*\.npz"):
+        shards.ShardSet(tmp_path)
+    (tmp_path / "shard_00000.npz").write_bytes(b"PK not really")
+    with pytest.raises(shards.ShardError, match="not a readable shard"):
+        shards.ShardSet(tmp_path)
+    np.savez(tmp_path / "shard_00000.npz", first_frame=np.array([{}], object))
+    with pytest.raises(shards.ShardError, match="Python objects"):
+        shards.ShardSet(tmp_path)
+    np.savez(tmp_path / "shard_00000.npz", first_frame=np.zeros(1, np.int32))
+    (tmp_path / "dataset.json").write_text(json.dumps({"format": "something else"}))
+    with pytest.raises(shards.ShardError, match="something else"):
+        shards.ShardSet(tmp_path)
