@@ -14,7 +14,7 @@ from h2onet_ros.perception import hand_check as check
 from h2onet_ros.perception.crop import crop_affine, crop_image
 from h2onet_ros.perception.hand_check import HandCheck
 from h2onet_ros.perception.memory import TemporalMemory
-from h2onet_ros.perception.palm import PalmDetector
+from h2onet_ros.perception.palm import PalmDetector, search_windows
 from h2onet_ros.perception.placement import place
 from h2onet_ros.perception.smoothing import HandPose, HandSmoother, SmoothingConfig
 from h2onet_ros.perception.tracker import Track, Tracker, TrackerConfig
@@ -33,6 +33,9 @@ class PipelineConfig:
     palm_threshold: least score of a palm detection, 0 to 1.
     threads: of the palm network and of the hand check; the engine has its own.
     second_look: crop a newly found hand again after a first estimate of where its joints are.
+    turn_to_view: the network sees a crop and cannot know where in the image it was; turn its result by the
+    angle
+        between the optical axis and the ray to the crop.
     """
 
     max_hands: int = 2
@@ -41,6 +44,7 @@ class PipelineConfig:
     palm_threshold: float = 0.5
     threads: int = 1
     second_look: bool = True
+    turn_to_view: bool = True
 
 
 class _HandState:
@@ -70,11 +74,13 @@ class HandPipeline:
         self._check = HandCheck(threads=self.config.threads) if check.HAND_CHECK_ASSET.is_file() else None
         self._tracker = Tracker(self.config.max_hands, self.config.tracker, engine.bundle.info.crop_scale)
         self._states: dict[int, _HandState] = {}
+        self._searches = 0
 
     def reset(self) -> None:
         """Forget all hands, as if the next frame were the first. Identities are not used again."""
         self._tracker.reset()
         self._states.clear()
+        self._searches = 0
 
     def process(self, frame: Frame) -> FrameResult:
         """The hands of one frame."""
@@ -104,7 +110,9 @@ class HandPipeline:
         tracker = self._tracker
         candidates: list[Region] = []
         if tracker.wants_detection():
-            palms = self._palms.detect(frame.rgb)
+            windows = search_windows(frame.camera.width, frame.camera.height)
+            palms = self._palms.detect(frame.rgb, windows[self._searches % len(windows)])
+            self._searches += 1
             candidates = tracker.associate([palm.region for palm in palms])
         tracks = list(tracker.tracks)
         regions = [track.region for track in tracks] + candidates
@@ -192,6 +200,9 @@ class HandPipeline:
         if track.handedness == "left":
             vertices, joints = vertices * _MIRROR, joints * _MIRROR
             rotation = rotation * np.outer(_MIRROR, _MIRROR)
+        if self.config.turn_to_view:
+            turn = frame.camera.view_rotation(np.array([region.x, region.y])).astype(np.float32)
+            vertices, joints, rotation = vertices @ turn.T, joints @ turn.T, turn @ rotation
         placement = place(joints, points, frame.camera)
         if placement is None or not np.isfinite(vertices).all():
             self._tracker.observe(track, None, np.inf)

@@ -90,3 +90,17 @@ def test_what_is_no_camera_is_refused(arguments, message):
 def test_all_zero_distortion_is_no_distortion():
     camera = Camera(640, 480, K, np.zeros(5), "plumb_bob")
     assert camera.mirrored().k[0, 2] == 639 - 310
+
+
+@given(st.floats(0, 639), st.floats(0, 479))
+def test_turning_to_a_pixel_moves_the_optical_axis_onto_its_ray_the_short_way(u, v):
+    camera = Camera(640, 480, K)
+    turn = camera.view_rotation(np.array([u, v]))
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(camera.project(turn[:, 2]), [u, v], atol=1e-6)
+    angle = np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))
+    assert angle == pytest.approx(np.arccos(turn[2, 2]), abs=1e-6)
+
+
+def test_a_hand_at_the_centre_is_not_turned():
+    np.testing.assert_allclose(Camera(640, 480, K).view_rotation(np.array([310, 250])), np.eye(3))

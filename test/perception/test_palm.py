@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from h2onet_ros.perception.network import NetworkError
-from h2onet_ros.perception.palm import PALM_ASSET, PalmDetector, letterbox, weighted_suppression
+from h2onet_ros.perception.palm import (
+    PALM_ASSET,
+    PalmDetector,
+    letterbox,
+    search_windows,
+    weighted_suppression,
+)
 from h2onet_ros.perception.types import Region
 
 
@@ -140,3 +146,27 @@ def test_another_network_is_refused(tmp_path):
 def test_impossible_thresholds_are_refused(threshold):
     with pytest.raises(ValueError, match="between 0 and 1"):
         PalmDetector(threshold=threshold)
+
+
+def test_a_small_hand_is_found_by_looking_at_a_part_of_the_image(detector, real_hands):
+    """Of hands that are 19 pixels high for the network half are missed; windows make them 34 pixels high."""
+    indices = np.random.default_rng(4).permutation(len(real_hands.names))[:60]
+    width, height = 800, 450
+    found = {"whole": 0, "windows": 0}
+    for index in indices:
+        image = canvas_with(real_hands, {index: (30, 250)}, (width, height))
+        truth = true_region(real_hands.joints[index] + np.array([30, 250]))
+        whole, left, _, right = search_windows(width, height)
+        for name, views in (("whole", [whole]), ("windows", [whole, left, right])):
+            palms = [palm for view in views for palm in detector.detect(image, view)]
+            found[name] += any(palm.region.iou(truth) > 0.3 for palm in palms)
+    assert found["windows"] > 0.85 * len(indices)
+    assert found["windows"] > 1.2 * found["whole"]
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1920, 1080), (100, 100), (1, 1000), (641, 639)])
+def test_windows_lie_in_the_image_and_cover_it_at_every_other_look(size):
+    windows = search_windows(*size)
+    assert set(windows[::2]) == {(0, 0, *size)}
+    for left, top, right, bottom in windows:
+        assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
