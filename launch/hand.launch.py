@@ -32,7 +32,7 @@ def make_nodes(context):
         name="hand_mesh_node",
         namespace=value["namespace"],
         output="screen",
-        parameters=[value["parameters"], given],
+        parameters=[value["parameters"], *([given] if given else [])],
         remappings=[("image", value["image"]), ("camera_info", value["camera_info"])],
     )
     rviz = Node(
