@@ -106,7 +106,7 @@ class VideoWriter:
         if free < RESERVE:
             raise DiskFullError(
                 f"No room left for the video {self.path}: {free / 1e6:.1f} MB are free, "
-                f"{RESERVE / 1e6:.0f} MB are needed to finish it. Its first {self.images} images are kept. "
+                f"{RESERVE / 1e6:.1f} MB are needed to finish it. Its first {self.images} images are kept. "
                 "Free some space, or write elsewhere."
             )
 

@@ -167,7 +167,7 @@ def _play_at_pace(
     count = late = stamp = 0
     start = time.monotonic()
     for elapsed, picture in _repeated(source, options.loop):
-        if options.seconds and elapsed > options.seconds * SECOND:
+        if options.seconds and elapsed >= options.seconds * SECOND:
             break
         due = start + elapsed / SECOND / options.rate
         if not source.is_live:
