@@ -110,7 +110,7 @@ def read_exr(path: Path) -> np.ndarray:
 def _save_panorama(radiance: np.ndarray, path: Path) -> None:
     size = (PANORAMA_WIDTH, PANORAMA_WIDTH // 2)
     shrinks = radiance.shape[1] > PANORAMA_WIDTH
-    radiance = cv2.resize(radiance, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    radiance = cv2.resize(radiance, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     np.savez_compressed(path, radiance=np.clip(radiance, 0, 6e4).astype(np.float16))
 
 

@@ -209,3 +209,28 @@ def test_reader_refuses_what_is_no_data_set(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"format": "something else"}))
     with pytest.raises(shards.ShardError, match="something else"):
         shards.ShardSet(tmp_path)
+
+
+def test_the_recordings_truth_describes_its_picture():
+    from train.synthetic import recording
+    from train.synthetic.backgrounds import Panorama
+
+    hand = open_hand()
+    grey = Panorama(np.full((64, 128, 3), 0.5, np.float16))
+    try:
+        studio = recording.Studio(grey, hand)
+    except RuntimeError as error:
+        pytest.skip(f"no off-screen OpenGL here: {error}")
+    picture, truth = studio.frame(65)
+    assert picture.shape == (480, 640, 3)
+    assert (truth["visible_share"] > 0.9).all()
+    for side, mirror in enumerate((1.0, -1.0)):
+        posed = hand.pose(truth["pose"][side], studio.shape)
+        turn = truth["rotation"][side] * np.array([mirror, 1, 1])
+        joints = (posed.joints - posed.joints[0]) @ turn.T + truth["joints"][side, 0]
+        np.testing.assert_allclose(joints, truth["joints"][side], atol=1e-5)
+        pixels = joints @ recording.CAMERA.T
+        np.testing.assert_allclose(pixels[:, :2] / pixels[:, 2:], truth["joints2d"][side], atol=0.01)
+        column, row = np.rint(truth["joints2d"][side][[5, 9, 13, 17]]).astype(int).T
+        skin, wall = picture[row, column].astype(int), picture[20, 20].astype(int)
+        assert (np.ptp(skin, axis=1) > np.ptp(wall) + 20).all(), "the knuckles should be skin, not grey wall"

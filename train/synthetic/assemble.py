@@ -223,11 +223,18 @@ def hand_pieces(
         posed.vertices[corners], posed.normals[corners], surface.texture, plan.skin_layer, colour,
         posed.openness[corners], plan.gloss, ids,
     )  # fmt: skip
-    turn = posed.rotation @ _MIRROR if mirrored else posed.rotation
+    ring = surface.ring
     arm = forearm_soup(
-        surface, plan.forearm, posed.vertices[surface.ring], posed.openness[surface.ring], turn,
-        plan.skin_layer, colour, ID_FOREARM if identity is None else identity,
-    )  # fmt: skip
+        surface,
+        plan.forearm,
+        posed.vertices[ring],
+        posed.normals[ring],
+        posed.openness[ring],
+        posed.rotation @ _MIRROR if mirrored else posed.rotation,
+        plan.skin_layer,
+        colour,
+        ID_FOREARM if identity is None else identity,
+    )
     return [hand, arm]
 
 

@@ -165,13 +165,15 @@ class _Section:
     distance: float
     colour: np.ndarray
     layer: float
-    openness: np.ndarray | float
+    openness: np.ndarray
+    normals: np.ndarray
 
 
 def forearm_soup(
     surface: HandSurface,
     forearm: Forearm,
     ring: np.ndarray,
+    ring_normals: np.ndarray,
     ring_openness: np.ndarray,
     rotation: np.ndarray,
     skin_layer: float,
@@ -180,7 +182,7 @@ def forearm_soup(
 ) -> np.ndarray:
     """Corners of the arm that continues the wrist ring `(R, 3)` of a hand turned by `rotation` `(3, 3)`.
 
-    `ring_openness` `(R,)` is the ring's `contact_shade`, from which the arm's fades to none.
+    `ring_normals` `(R, 3)` and `ring_openness` `(R,)` (its `contact_shade`) fade to the arm's own.
     """
     right, up, back = rotation @ THUMBWARD, rotation @ DORSAL, -(rotation @ FORWARD)
     axis = forearm_axis(forearm, rotation)
@@ -201,6 +203,11 @@ def forearm_soup(
         # Leave the wrist along the hand, then curve into the arm's own direction.
         path = centre + back * min(distance, 0.015) + axis * max(0.0, distance - 0.015)
         return path + (1 - share) * offsets + share * tube
+
+    def normals(points: np.ndarray, fade: float) -> np.ndarray:
+        outward = points - points.mean(0)
+        outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
+        return (1 - fade) * ring_normals + fade * outward
 
     band_end = forearm.band_start + forearm.band_width
     stops = [
@@ -228,8 +235,10 @@ def forearm_soup(
         openness = (1 - fade) * ring_openness + fade
         if sections and sections[-1].colour is not paint[0]:
             # A step: the new material's rim starts where the old one ends.
-            sections.append(_Section(section(distance, 0.0), distance, *paint, openness))
-        sections.append(_Section(section(distance, grow), distance, *paint, openness))
+            points = section(distance, 0.0)
+            sections.append(_Section(points, distance, *paint, openness, normals(points, fade)))
+        points = section(distance, grow)
+        sections.append(_Section(points, distance, *paint, openness, normals(points, fade)))
     return _tube(sections, surface.ring_texture, skin_layer, identity)
 
 
@@ -251,8 +260,6 @@ def _tube(
     pieces = []
     for low, high in pairwise(sections):
         points = np.stack([low.points, high.points])
-        outward = points - points.mean(1, keepdims=True)
-        outward /= np.maximum(np.linalg.norm(outward, axis=2, keepdims=True), 1e-9)
         layer: np.ndarray | float = low.layer
         if layer == skin_layer:
             coarseness = COARSE * np.minimum(1.0, np.array([low.distance, high.distance]) / 0.03)
@@ -263,7 +270,7 @@ def _tube(
         pieces.append(
             soup(
                 points[far, corner],
-                outward[far, corner],
+                np.stack([low.normals, high.normals])[far, corner],
                 texture,
                 layer,
                 low.colour,

@@ -3,10 +3,11 @@
     python -m train.synthetic.recording --out h2onet_ros/assets/demo --panorama panoramas/pmndrs_lobby.npz
 
 Writes `demo.mp4` (640 x 480, 30 frames/s), `camera.yaml` (the calibration format of camera_info files) and
-`truth.npz`: for frame t and hand h (0 the right hand, 1 the left) `joints` `(T, 2, 21, 3)` in metres in the camera
-frame and standard order, `pose` `(T, 2, 16, 3)` and `shape` `(2, S)` of the hand model (of the mirrored hand for
-the left: negate x to get it back), `joints2d` `(T, 2, 21, 2)` pixels, `visible_share` `(T, 2)` of each hand's pixels
-(0: not in the picture), `stamp` `(T,)` nanoseconds.
+`truth.npz`: for frame t and hand h (0 the right hand, 1 the left) `joints` `(T, 2, 21, 3)`, metres in the
+camera frame, standard order; `joints2d` `(T, 2, 21, 2)` pixels; `rotation` `(T, 2, 3, 3)`, `pose`
+`(T, 2, 16, 3)` of the fingers (row 0 is zero) and `shape` `(S,)` of the hand model; `visible_share` `(T, 2)`
+of each hand's pixels (0: not in the picture); `stamp` `(T,)` nanoseconds. The vertices are
+`rotation @ (posed - wrist) + joints[0]`; for the left hand, x of the posed hand is negated first.
 """
 
 from __future__ import annotations
@@ -113,8 +114,8 @@ RIGHT = Track(
 )
 LEFT = Track(
     [
-        (0.0, "relaxed", (20, 0, 40), (-0.34, 0.30, 0.52)),
-        (0.7, "relaxed", (20, 0, 40), (-0.34, 0.30, 0.52)),
+        (0.0, "relaxed", (20, 0, 40), (-0.40, 0.36, 0.52)),
+        (0.7, "relaxed", (20, 0, 40), (-0.40, 0.36, 0.52)),
         (1.7, "open", (0, -5, 4), (-0.13, 0.12, 0.53)),
         (2.6, "victory", (8, 0, -6), (-0.12, 0.11, 0.52)),
         (3.5, "open", (-15, 5, -18), (-0.12, 0.12, 0.50)),
@@ -161,12 +162,12 @@ def _left_to_picture(plan: HandPlan) -> HandPlan:
 
 def _occluder(second: float) -> np.ndarray | None:
     """A box carried past in front of both hands."""
-    if not 4.0 < second < 6.4:
+    if not 3.6 < second < 6.6:
         return None
-    place = np.array([-0.36 + (second - 4.0) * 0.31, 0.03, 0.36])
+    place = np.array([-0.33 + (second - 3.6) * 0.22, 0.035, 0.34])
     turn = Rotation.from_euler("zyx", [18, 30 + 20 * second, 8], degrees=True).as_matrix()
     return thing_soup(
-        "box", np.array([0.03, 0.05, 0.02]), turn, place, np.array([0.85, 0.8, 0.7]), 1.0, 1.0, 0.3
+        "box", np.array([0.032, 0.055, 0.02]), turn, place, np.array([0.85, 0.8, 0.7]), 1.0, 1.0, 0.3
     )
 
 
@@ -189,7 +190,7 @@ class Studio:
         )
         self.turn = Rotation.from_euler("y", 35, degrees=True).as_matrix()
         behind = panorama.view(CAMERA, (WIDTH, HEIGHT), self.turn)
-        self.behind = cv2.GaussianBlur(behind, (0, 0), 3)
+        self.behind = cv2.GaussianBlur(behind, (0, 0), 5)
         soft = panorama.light(self.turn)
         sun = np.array([0.45, -0.65, -0.6])
         self.light = Light(soft.ambient * 0.75, sun / np.linalg.norm(sun), np.array([0.85, 0.82, 0.78]))
@@ -198,7 +199,7 @@ class Studio:
         self._sensor = Sensor(0.6, 0.004, 0.006, 92, np.ones(3), 1.0, 0.0)
 
     def frame(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Picture `index` as RGB `(480, 640, 3)` uint8, and its truth as in `truth.npz` without the time axis."""
+        """Picture `index` as RGB `(480, 640, 3)` uint8, and its truth: a row of the arrays of `truth.npz`."""
         second = index / RATE
         right = _plan(self.hand, RIGHT, second, self.shape, self.forearm)
         left = _left_to_picture(_plan(self.hand, LEFT, second, self.shape, self.forearm))
@@ -218,7 +219,7 @@ class Studio:
 
         drawn = self.renderer.draw([shot([*own, *other, *extra])])[0]
         alone = self.renderer.draw([shot([other[0]])])[0].alone
-        # Sleeve and hand of the second hand carry one id: its pixels are those its hand covers alone.
+        # Arm and hand of the second hand carry one id; where its hand alone would be tells them apart.
         shares = [
             np.count_nonzero((drawn.ids >= 1) & (drawn.ids <= 6))
             / max(int(np.count_nonzero(drawn.alone)), 1),
@@ -229,9 +230,11 @@ class Studio:
         picture = sensor.expose(picture, self._sensor, np.zeros(2), float(WIDTH), rng)
         joints = np.stack([p.joints for p in posed])
         pose = np.stack([p.pose for p in posed])
+        pose[:, 0] = 0
         return picture, {
             "joints": joints.astype(np.float32),
             "joints2d": np.stack([project(j, CAMERA) for j in joints]).astype(np.float32),
+            "rotation": np.stack([p.rotation for p in posed]).astype(np.float32),
             "pose": pose.astype(np.float32),
             "visible_share": np.array(shares, np.float32),
         }

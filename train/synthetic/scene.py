@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from train.synthetic.backgrounds import Backdrop, BackgroundLibrary
-from train.synthetic.geometry import NO_TEXTURE, Forearm, forearm_axis
+from train.synthetic.geometry import COARSE, NO_TEXTURE, Forearm, forearm_axis
 from train.synthetic.poses import PoseSampler
 from train.synthetic.textures import TextureSet
 
@@ -249,6 +249,12 @@ class SceneSampler:
             position = hand.offset + away * rng.uniform(0.36, 0.8) + rng.normal(0, 0.12, 3)
             tilt = Rotation.from_euler("xyz", rng.normal(0, 12, 3), degrees=True).as_matrix()
             things.append(_moved(self._looks(rng, "sphere", size), position, tilt))
+            if rng.random() < 0.5:
+                # A head upon the body: skin that is no hand.
+                head = self._looks(rng, "sphere", np.array([0.075, 0.11, 0.09]))
+                skin = {"layer": hand.skin_layer + COARSE, "colour": hand.skin_colour, "gloss": 0.2}
+                over = position + tilt @ (0, -size[1] - 0.11, 0)
+                things.append(_moved(Thing(**{**head.__dict__, **skin}), over, tilt))
         for _ in range(rng.integers(0, 3) if rng.random() < 0.3 else 0):
             shape = str(rng.choice(["box", "cylinder", "sphere"]))
             position = hand.offset + away * rng.uniform(0.25, 0.7) + rng.normal(0, 0.15, 3)

@@ -108,7 +108,7 @@ class SkinPainter:
         knuckle, crease, tip, nail = self._along
         red = (knuckle * (1 - palm[..., 0]) * rng.uniform(0.2, 1) + tip * rng.uniform(0, 0.8))[..., None]
         skin *= 1 - red * np.array([0.0, 0.12, 0.13]) * rng.uniform(0.4, 1.2)
-        skin *= 1 - (crease * (0.35 + 0.65 * palm[..., 0]))[..., None] * rng.uniform(0.1, 0.3)
+        skin *= 1 - (crease * (0.35 + 0.65 * palm[..., 0]))[..., None] * rng.uniform(0.06, 0.22)
         veins = np.exp(-np.square(self._noise(rng, 0.011) / 0.16)) * (1 - palm[..., 0]) * (1 - knuckle)
         skin *= 1 - veins[..., None] * np.array([0.09, 0.05, 0.02]) * rng.uniform(0, 1)
         nail_colour = np.clip(base * 0.75 + np.array([0.26, 0.2, 0.2]), 0, 1)
