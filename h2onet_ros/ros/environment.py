@@ -41,8 +41,9 @@ def local_environment(base: Mapping[str, str] | None = None, domain_id: int | No
         environment.setdefault("ROS_LOCALHOST_ONLY", "1")
     profiles = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
     if not any(environment.get(name) for name in profiles):
-        for name in profiles:
-            environment[name] = str(config_path("fastdds_shm.xml"))
+        # Up to Jazzy the old name; later ones complain about it on every start.
+        name = profiles[environment.get("ROS_DISTRO") in ("humble", "jazzy")]
+        environment[name] = str(config_path("fastdds_shm.xml"))
     if domain_id is not None:
         environment["ROS_DOMAIN_ID"] = str(domain_id)
     return environment
