@@ -9,8 +9,10 @@ pytest.importorskip("moderngl", reason="the renderer needs moderngl (extra `trai
 pytest.importorskip("scipy", reason="the renderer needs SciPy (extra `train`)")
 
 from h2onet_ros.hand.model import open_hand
-from train.synthetic import labels, render, shards
+from train.synthetic import assemble, labels, recording, render, shards
+from train.synthetic.backgrounds import Panorama
 from train.synthetic.poses import PoseSampler, forward_kinematics, penetration
+from train.synthetic.renderer import Shot
 
 COUNT = 12
 
@@ -80,31 +82,27 @@ def test_labels_describe_the_same_hand(data_set):
 
 
 def test_the_hand_is_drawn_where_the_labels_say(factory):
-    """Without anything in front, the drawn hand covers its visible joints and nothing far from them."""
-    from train.synthetic import assemble
-
-    checked = 0
-    for index in range(40):
-        rng = np.random.default_rng([9, index])
-        scene = factory._sampler.draw(rng)
-        if scene.things or scene.held or scene.other:
-            continue
-        hand = assemble.pose_plans(factory._assembler.surface, [(scene.hand, 0.0)])[0]
+    """A hand's silhouette contains its inner joints and is as large as its projected vertices."""
+    surface, renderer = factory.assembler.surface, factory.assembler.renderer
+    for index in range(12):
+        scene = factory.sampler.draw(np.random.default_rng([9, index]))
+        hand = assemble.pose_plans(surface, [(scene.hand, 0.0)])[0]
         crop, _ = assemble.crop_camera(scene.camera, hand.joints)
-        shot = factory._assembler._shot(scene, 0.0, hand, None, [hand], 0, crop)
-        drawn = factory._assembler.renderer.draw([shot])[0]
         camera = assemble.scaled_camera(crop, assemble.SUPERSAMPLING)
-        points = np.rint(assemble.project(hand.joints[1:], camera)).astype(int)
-        assert drawn.alone[points[:, 1], points[:, 0]].mean() > 0.9
+        pieces = assemble.hand_pieces(surface, scene.hand, hand)
+        light, centre = scene.backdrop.light, hand.joints[9]
+        drawn = renderer.draw([Shot(np.concatenate(pieces), len(pieces[0]), camera, light, centre, 1.0)])[0]
+        inner = [k for k in range(1, 21) if k % 4]
+        column, row = np.rint(assemble.project(hand.joints[inner], camera)).astype(int).T
+        assert drawn.alone[row, column].mean() > 0.9
         outline = assemble.project(hand.vertices, camera)
         rows, columns = np.nonzero(drawn.alone)
-        assert columns.min() > outline[:, 0].min() - 1.5
-        assert columns.max() < outline[:, 0].max() + 1.5
-        assert rows.min() > outline[:, 1].min() - 1.5
-        assert rows.max() < outline[:, 1].max() + 1.5
-        assert (drawn.alone == (drawn.image[..., 3] > 0) & drawn.alone).all()
-        checked += 1
-    assert checked >= 5
+        assert np.abs(columns.min() - outline[:, 0].min()) < 2
+        assert np.abs(columns.max() - outline[:, 0].max()) < 2
+        assert np.abs(rows.min() - outline[:, 1].min()) < 2
+        assert np.abs(rows.max() - outline[:, 1].max()) < 2
+        assert set(np.unique(drawn.ids)) <= {0, 1, 2, 3, 4, 5, 6, 7}, "nothing else is in this scene"
+        assert (drawn.image[..., 3] > 0)[drawn.alone].all()
 
 
 def test_occlusion_counts_vertices_on_pixels_of_their_own_part():
@@ -212,9 +210,6 @@ def test_reader_refuses_what_is_no_data_set(tmp_path):
 
 
 def test_the_recordings_truth_describes_its_picture():
-    from train.synthetic import recording
-    from train.synthetic.backgrounds import Panorama
-
     hand = open_hand()
     grey = Panorama(np.full((64, 128, 3), 0.5, np.float16))
     try:

@@ -76,8 +76,8 @@ class Factory:
         backgrounds = BackgroundLibrary(recipe.backgrounds)
         textures = build_textures(surface, recipe.skins, backgrounds.photographs)
         side = round(CROP_SIZE * SUPERSAMPLING)
-        self._sampler = SceneSampler(PoseSampler(surface.hand), textures, backgrounds, recipe.triplets)
-        self._assembler = Assembler(surface, Renderer(textures.layers, (side, side), *tiles), backgrounds)
+        self.sampler = SceneSampler(PoseSampler(surface.hand), textures, backgrounds, recipe.triplets)
+        self.assembler = Assembler(surface, Renderer(textures.layers, (side, side), *tiles), backgrounds)
 
     def samples(self, first: int, count: int) -> list[list[RenderedFrame]]:
         """Samples `first` .. `first + count - 1` of the data set: each a list of one or three frames."""
@@ -87,8 +87,8 @@ class Factory:
             scenes = []
             for index in wanted:
                 rng = np.random.default_rng([self.recipe.seed, index, attempt])
-                scenes.append((self._sampler.draw(rng), rng))
-            samples.update(zip(wanted, self._assembler.render(scenes)))
+                scenes.append((self.sampler.draw(rng), rng))
+            samples.update(zip(wanted, self.assembler.render(scenes)))
             wanted = [index for index in wanted if not shows_a_hand(samples[index])]
             if not wanted:
                 break
