@@ -1,5 +1,4 @@
-"""Square crops: from points to a region, from a region to the affine map, from an image to the network's
-input.
+"""Square crops: from points to a region, from a region to the affine map, from an image to a crop.
 
 An affine map `(2, 3)` takes pixels of the image to pixels of the crop (centres at integers, OpenCV's
 convention); mirroring is part of it, so one map takes points both ways whatever the hand.
@@ -24,8 +23,7 @@ def region_from_points(
     Args:
         points: `(N, 2)` pixels.
         scale: factor on the width and height of the points' box.
-        image_size: width and height of the image. If given, the enlarged box is clipped to the image first
-        and the
+        image_size: width and height of the image. If given, the enlarged box is clipped to the image first and the
             square laid about the clipped box, with the right and lower edges counted from the *clipped*
             corner: what the published training and evaluation do. Without it nothing is clipped, which keeps
             a followed hand centred at the edge of the image.
@@ -96,8 +94,8 @@ def warp(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
 def crop_image(
     rgb: np.ndarray, region: Region, size: int, rotation: float = 0.0, mirror: bool = False
 ) -> np.ndarray:
-    """The region of an image as a crop `(size, size, 3)` of the image's type; see `crop_affine` and
-    `warp`.""" return warp(rgb, crop_affine(region, size, rotation, mirror), size)
+    """The region of an image as a crop `(size, size, 3)` of the image's type; see `crop_affine`, `warp`."""
+    return warp(rgb, crop_affine(region, size, rotation, mirror), size)
 
 
 def to_network(crops: list[np.ndarray]) -> FloatArray:
@@ -107,8 +105,8 @@ def to_network(crops: list[np.ndarray]) -> FloatArray:
 
 
 def _shrunk(image: np.ndarray, affine: np.ndarray, size: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """The part of `image` that the crop shows, averaged over `step` x `step` pixels, and the map from
-    there.""" edge = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64)
+    """The part of `image` that the crop shows, averaged over `step` x `step` pixels, and the map from it."""
+    edge = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64)
     corners = transform_points(invert(affine), edge)
     height, width = image.shape[:2]
     # One block more on each side: the crop's border pixels interpolate beyond its corners.
