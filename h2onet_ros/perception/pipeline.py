@@ -6,12 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
 from h2onet_ros.engines.base import Engine, FrameFeatures, FusedHands
 from h2onet_ros.perception import hand_check as check
-from h2onet_ros.perception.crop import crop_affine, crop_image
+from h2onet_ros.perception.crop import crop_affine, crop_image, invert, to_network, transform_points
 from h2onet_ros.perception.hand_check import HandCheck
 from h2onet_ros.perception.memory import TemporalMemory
 from h2onet_ros.perception.palm import PalmDetector, search_windows
@@ -118,7 +117,7 @@ class HandPipeline:
         regions = [track.region for track in tracks] + candidates
         if not regions:
             return
-        crops = _to_tensor([crop_image(frame.rgb, region, check.INPUT_SIZE) for region in regions])
+        crops = to_network([crop_image(frame.rgb, region, check.INPUT_SIZE) for region in regions])
         presence, right = self._check(crops) if self._check else np.ones((2, len(crops)), np.float32)
         for track, p, r in zip(tracks, presence, right, strict=False):
             tracker.check(track, float(p), float(r))
@@ -159,7 +158,7 @@ class HandPipeline:
         return hands
 
     def _crop(self, frame: Frame, tracks: list[Track], regions: list[Region]) -> FloatArray:
-        return _to_tensor(
+        return to_network(
             [
                 crop_image(frame.rgb, region, self._size, mirror=track.handedness == "left")
                 for track, region in zip(tracks, regions, strict=True)
@@ -168,8 +167,7 @@ class HandPipeline:
 
     def _image_points(self, features: FrameFeatures, track: Track, region: Region) -> FloatArray:
         affine = crop_affine(region, self._size, mirror=track.handedness == "left")
-        back = cv2.invertAffineTransform(affine).astype(np.float32)
-        return features.uv[0] * self._size @ back[:, :2].T + back[:, 2]
+        return transform_points(invert(affine), features.uv[0] * self._size).astype(np.float32)
 
     def _look_again(
         self,
@@ -221,19 +219,13 @@ class HandPipeline:
             joints=pose.joints + pose.position,
             vertices=pose.vertices + pose.position,
             occlusion=fused.occlusion[i],
-            image_points=points.astype(np.float32),
+            image_points=points,
             reprojection_error=placement.reprojection_error,
         )
 
 
 def _each_hand(features: FrameFeatures) -> list[FrameFeatures]:
     return [features.select([i]) for i in range(len(features))]
-
-
-def _to_tensor(crops: list[np.ndarray]) -> FloatArray:
-    """Crops `(S, S, 3)` uint8 as one tensor `(B, 3, S, S)` float32 in [0, 1]."""
-    stacked = np.stack(crops).transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(stacked, np.float32) * np.float32(1 / 255)
 
 
 class _Stopwatch:

@@ -56,7 +56,11 @@ _FRAME_LOG_ODDS = 2.0
 _TOTAL_LOG_ODDS = 6.0
 _SWITCH_LOG_ODDS = 1.0
 
-_MATCH_IOU = 0.2
+_MATCH_DISTANCE = 0.5  # between centres, of the regions' mean size
+_WRONG_SIZE = 2.2  # ratio between a hand's region and that of its palm that no pose explains
+_DOUBTFUL_SIZE = 1.6  # ratio to the usual size: the hand has made a fist, or the region is running away
+_USUAL_GAIN = 0.1
+_LARGEST_GROWTH = 0.2  # of the logarithm of the size, per frame
 _EXPLAINED_OVERLAP = 0.7
 _DUPLICATE_DISTANCE = 0.10  # mean distance of two hands' points, of the region's size
 
@@ -68,9 +72,10 @@ class Track:
     Attributes:
         track_id: positive, unique, increasing.
         region: where to look in the next frame.
-        presence: the last frame's probability that the region shows a hand.
+        presence, right: the last frame's probabilities that the region shows a hand, and a right one.
         is_rough: the region comes from a palm, not from the hand's own points.
         points: the last `(21, 2)` image points, or None before the first.
+        usual_size: average of the region's size in the last frames, pixels.
         age: good frames so far.
         misses: bad frames since the last good one.
         switched: the handedness changed in this frame, so what was computed with the other one is void.
@@ -79,9 +84,11 @@ class Track:
     track_id: int
     region: Region
     presence: float
+    right: float
     last_seen: int
     is_rough: bool = True
     points: FloatArray | None = None
+    usual_size: float = 1.0
     age: int = 0
     misses: int = 0
     switched: bool = False
@@ -102,6 +109,11 @@ class Track:
     def is_new(self) -> bool:
         """No frame of this hand has been good yet."""
         return self.age == 0
+
+    @property
+    def is_doubtful(self) -> bool:
+        """The region's size has changed so fast that the palm detector should have a look."""
+        return not self.is_new and _size_ratio(self.region.size, self.usual_size) > _DOUBTFUL_SIZE
 
     def move(self, region: Region) -> None:
         """Look for the hand somewhere else: where a palm was found."""
@@ -165,34 +177,33 @@ class Tracker:
 
     def wants_detection(self) -> bool:
         """Whether looking for palms in the whole image is worth its cost in this frame."""
-        if not self.tracks or self._lost or any(track.misses for track in self.tracks):
+        if not self.tracks or self._lost or any(t.misses or t.is_doubtful for t in self.tracks):
             return True
         return len(self.tracks) < self.max_hands and self._since_detection >= self.config.detect_every
 
     def associate(self, found: list[Region]) -> list[Region]:
         """Tell which of the `found` regions, best first, are hands not followed yet, as far as there is room.
 
-        A hand that was missed in the last frame and is found overlapping its place is followed from there on.
+        A followed hand that was missed in the last frame, or whose region has another size than that of the
+        palm found there, is followed from the palm on.
         """
         self._since_detection = 0
         found = [region for region in found if self._is_usable(region)]
         pairs = sorted(
-            (
-                (track.region.iou(region), t, r)
-                for t, track in enumerate(self.tracks)
-                for r, region in enumerate(found)
-            ),
-            reverse=True,
+            (_distance(track.region, region), t, r)
+            for t, track in enumerate(self.tracks)
+            for r, region in enumerate(found)
         )
         matched_tracks: set[int] = set()
         matched_regions: set[int] = set()
-        for iou, t, r in pairs:
-            if iou < _MATCH_IOU or t in matched_tracks or r in matched_regions:
+        for distance, t, r in pairs:
+            if distance > _MATCH_DISTANCE or t in matched_tracks or r in matched_regions:
                 continue
             matched_tracks.add(t)
             matched_regions.add(r)
-            if self.tracks[t].misses:
-                self.tracks[t].move(found[r])
+            track, region = self.tracks[t], found[r]
+            if track.misses or _size_ratio(track.region.size, region.size) > _WRONG_SIZE:
+                track.move(region)
         candidates = []
         for r, region in enumerate(found):
             if r in matched_regions:
@@ -213,7 +224,7 @@ class Tracker:
         side: Handedness = "right" if right > 0.5 else "left"
         track = self._missing_near(region, side)
         if track is None:
-            track = Track(self._next_id, region, presence, self._stamp)
+            track = Track(self._next_id, region, presence, right, self._stamp)
             self._next_id += 1
         else:
             track.move(region)
@@ -228,7 +239,7 @@ class Tracker:
 
     def check(self, track: Track, presence: float, right: float) -> None:
         """Give a followed hand this frame's answer of the hand check for its region."""
-        track.presence = presence
+        track.presence, track.right = presence, right
         if presence >= self.config.min_presence:
             track.weigh_handedness(right)
 
@@ -247,8 +258,11 @@ class Tracker:
         if region is None:
             track.misses += 1
             return
-        track.region = region if track.is_rough else _follow(track.region, region)
-        track.is_rough = False
+        if track.is_rough:
+            track.region, track.usual_size, track.is_rough = region, region.size, False
+        else:
+            track.region = _follow(track.region, region)
+            track.usual_size *= (track.region.size / track.usual_size) ** _USUAL_GAIN
         track.points = points
         track.misses = 0
         track.age += 1
@@ -300,10 +314,10 @@ class Tracker:
         best, best_distance = None, 1.0
         for track in self._lost + [t for t in self.tracks if t.misses]:
             # A hand may cross its own region's width in a quarter of a second, and jump between two frames.
-            reach = track.region.size * (1 + 4e-9 * (self._stamp - track.last_seen))
-            ratio = region.size / track.region.size
+            reach = track.usual_size * (1 + 4e-9 * (self._stamp - track.last_seen))
             distance = float(np.hypot(region.x - track.region.x, region.y - track.region.y)) / reach
-            if track.handedness == handedness and 0.5 < ratio < 2 and distance < best_distance:
+            fits = _size_ratio(region.size, track.usual_size) < _WRONG_SIZE
+            if fits and track.handedness == handedness and distance < best_distance:
                 best, best_distance = track, distance
         return best
 
@@ -311,7 +325,7 @@ class Tracker:
         for a in list(self.tracks):
             for b in list(self.tracks):
                 if a.track_id < b.track_id and a in self.tracks and b in self.tracks and _same_hand(a, b):
-                    self.tracks.remove(_weaker(a, b))
+                    self._drop(_stray(a, b))
 
 
 def _same_hand(a: Track, b: Track) -> bool:
@@ -321,10 +335,11 @@ def _same_hand(a: Track, b: Track) -> bool:
     return distance < _DUPLICATE_DISTANCE * min(a.region.size, b.region.size)
 
 
-def _weaker(a: Track, b: Track) -> Track:
-    """Of two tracks on one hand, the one that is less likely the hand's own: newer, or of the wrong side."""
-    if a.handedness != b.handedness and abs(a.handedness_score - b.handedness_score) > 0.1:
-        return a if a.handedness_score < b.handedness_score else b
+def _stray(a: Track, b: Track) -> Track:
+    """Of two tracks on one hand, the one that strayed there: of the other side, else the newer one."""
+    if a.handedness != b.handedness:
+        is_right = a.right + b.right > 1
+        return b if (a.handedness == "right") == is_right else a
     return a if a.age < b.age else b
 
 
@@ -332,10 +347,20 @@ def _follow(before: Region, now: Region) -> Region:
     """Calm small movements of the region, follow large ones at once."""
     moved = np.hypot(now.x - before.x, now.y - before.y) / before.size
     gain = float(np.clip(moved / 0.05, 0.4, 1.0))
-    grown = abs(np.log(now.size / before.size))
-    size_gain = float(np.clip(grown / 0.10, 0.3, 1.0))
+    growth = np.log(now.size / before.size)
+    growth *= np.clip(abs(growth) / 0.10, 0.3, 1.0)
+    growth = np.clip(growth, -_LARGEST_GROWTH, _LARGEST_GROWTH)
     return Region(
         before.x + gain * (now.x - before.x),
         before.y + gain * (now.y - before.y),
-        before.size + size_gain * (now.size - before.size),
+        before.size * float(np.exp(growth)),
     )
+
+
+def _distance(a: Region, b: Region) -> float:
+    """Between the centres, in mean sizes."""
+    return float(np.hypot(a.x - b.x, a.y - b.y)) / ((a.size + b.size) / 2)
+
+
+def _size_ratio(a: float, b: float) -> float:
+    return max(a, b) / min(a, b)

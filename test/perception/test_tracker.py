@@ -258,3 +258,47 @@ def test_whatever_happens_ids_are_unique_increasing_and_bounded(seed):
         assert all(i <= newest for i in fresh)
         if rng.random() < 0.02:
             world.stamp = 0
+
+
+def test_of_a_hand_hidden_by_another_the_hidden_one_is_given_up_and_comes_back():
+    world, front, back = World(), Hand(450, 240, "left"), Hand(180, 240, "right")
+    for step in range(20):
+        front.x, back.x = 450 - 5 * step, 180 + 5 * step
+        assert world.frame([front, back]).keys() == {1, 2}
+    hidden = {i: side for i, (side, _) in world.frame([front, back]).items() if side == "right"}
+    tracker = world.tracker
+    for _ in range(6):  # the right hand's track sees nothing but the left hand in front of it
+        tracker.begin(world.stamp, WIDTH, HEIGHT)
+        if tracker.wants_detection():
+            tracker.associate([front.palm_region])
+        for track in list(tracker.tracks):
+            tracker.check(track, 0.97, 0.1)
+            tracker.observe(track, front.points, 2.0)
+        tracker.finish()
+        assert [track.handedness for track in tracker.visible] == ["left"]
+        world.stamp += FRAME
+    back.x = front.x + 130
+    seen = world.frame([front, back])
+    assert {i for i, (side, _) in seen.items() if side == "right"} == hidden.keys()
+
+
+@pytest.mark.parametrize("growth", [0.8, 1.25])
+def test_a_region_that_runs_away_is_brought_back_by_the_palm(growth):
+    """A network that sees each hand smaller, or larger, than it was must not lead the region to nothing."""
+    world, hand = World(max_hands=1), Hand(320, 240)
+    for _ in range(10):
+        world.frame([hand])
+    tracker = world.tracker
+    sizes = []
+    for _ in range(15):
+        tracker.begin(world.stamp, WIDTH, HEIGHT)
+        if tracker.wants_detection():
+            tracker.associate([hand.palm_region])
+        (track,) = tracker.tracks
+        middle = np.array([track.region.x, track.region.y])
+        tracker.check(track, 0.9, 0.9)
+        tracker.observe(track, (middle + SHAPE * track.region.size / 3 * growth).astype(np.float32), 2.0)
+        tracker.finish()
+        sizes.append(tracker.tracks[0].region.size)
+        world.stamp += FRAME
+    assert min(sizes) > hand.region.size / 3 and max(sizes) < hand.region.size * 3
