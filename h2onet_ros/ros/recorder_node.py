@@ -67,6 +67,7 @@ def record(options: argparse.Namespace, ros_args: list[str], reporter: Reporter,
         try:
             while not stop.is_set():
                 executor.spin_once(timeout_sec=0.1)
+                node.tell_when_ready()
         except BagError as error:
             failure = error
         executor.remove_node(node)
@@ -95,6 +96,8 @@ class RecorderNode(Node):
         self._bag = bag
         self._video = video
         self._reporter = reporter
+        self._weights: str | None = None
+        self._is_ready = False
         bag.add_topic(f"{name}/topology", MESH_TOPOLOGY, latched=True)
         bag.add_topic(f"{name}/hands", HAND_ARRAY)
         self._record(HandArray, f"{name}/hands", HANDS_QOS, self._on_hands)
@@ -106,6 +109,15 @@ class RecorderNode(Node):
         # Last: the node learns of subscriptions in this order, so once its latched topology has come,
         # it has learnt of all of them.
         self._record(MeshTopology, f"{name}/topology", LATCHED_QOS, self._on_topology)
+
+    def tell_when_ready(self) -> None:
+        """Tell, once, that the node and this recorder know of each other: nothing is missed from now on."""
+        if self._is_ready or self._weights is None:
+            return
+        if all(self.count_publishers(subscription.topic_name) for subscription in self.subscriptions):
+            self._is_ready = True
+            sentence = f"recording; the node's weights are {self._weights}"
+            self._reporter.tell("ready", sentence, weights=self._weights)
 
     def _record(
         self, kind: type, topic: str, qos: QoSProfile, also: Callable[[bytes, int], None] | None = None
@@ -119,8 +131,7 @@ class RecorderNode(Node):
         self.create_subscription(kind, topic, on_message, qos, raw=True)
 
     def _on_topology(self, data: bytes, now: int) -> None:
-        weights = deserialize_message(data, MeshTopology).weights
-        self._reporter.tell("ready", f"recording; the node's weights are {weights}", weights=weights)
+        self._weights = deserialize_message(data, MeshTopology).weights
 
     def _on_hands(self, data: bytes, now: int) -> None:
         message = deserialize_message(data, HandArray)
