@@ -177,7 +177,7 @@ class SceneSampler:
         pixel = rng.uniform(-1, 1, 2) * room
         centre = np.array([*(pixel / focal), 1.0]) * distance
         forearm = self._forearm(rng)
-        for _ in range(12):
+        for _ in range(40):
             rotation = random_orientation(rng)
             offset = centre - rotation @ (0, -0.075, 0)
             along = offset + np.linspace(0, 1, 11)[:, None] * forearm_axis(forearm, rotation) * forearm.length
@@ -192,7 +192,8 @@ class SceneSampler:
             rotation=rotation,
             spin=_direction(rng) * min(rng.exponential(0.8), 4.0),
             offset=offset,
-            velocity=rng.normal(0, 0.14, 3) * rng.exponential(1.0),
+            # Slow enough not to have come out of the camera a moment ago.
+            velocity=_no_longer(rng.normal(0, 0.14, 3) * rng.exponential(1.0), distance),
             skin_layer=float(self.textures.random_skin(rng)),
             skin_colour=np.clip(tone * np.exp(rng.normal(0, 0.06, 3)), 0.3, 1.4),
             gloss=float(rng.uniform(0.05, 0.6)),
@@ -335,6 +336,10 @@ def random_orientation(rng: np.random.Generator) -> np.ndarray:
 def _direction(rng: np.random.Generator) -> np.ndarray:
     vector = rng.normal(0, 1, 3)
     return vector / np.linalg.norm(vector)
+
+
+def _no_longer(vector: np.ndarray, limit: float) -> np.ndarray:
+    return vector * min(1.0, limit / max(float(np.linalg.norm(vector)), 1e-9))
 
 
 def _moved(
