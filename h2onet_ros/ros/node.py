@@ -16,13 +16,13 @@ def main(args: Sequence[str] | None = None) -> int:
         0 if it was told to stop; after an error, which is printed as one message, 2 for arguments that ROS
         does not understand and 1 for any other.
     """
-    # SIGTERM is to end the start-up as Ctrl-C does; and a shell's background job starts with SIGINT ignored.
+    # An exception in the middle of an import would come out as the imported library's own error: during the
+    # start-up a signal is only remembered. Later rclpy's handlers end the spinning, and call these.
+    signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, lambda number, _: signals.append(number))
     try:
-        return _run(args)
-    except KeyboardInterrupt:
-        return EXIT_OK
+        return _run(args, signals)
     except ModuleNotFoundError as error:
         print(
             f"hand_mesh_node: expected the Python module {error.name}, but it cannot be found. Source ROS 2 "
@@ -32,8 +32,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return EXIT_FAILURE
 
 
-def _run(args: Sequence[str] | None) -> int:
-    # Imports take most of the start-up; inside `main` an interruption of them is no stack trace either.
+def _run(args: Sequence[str] | None, signals: Sequence[int]) -> int:
+    # Most of the start-up is imports; signals are to be handled before them.
     import rclpy
     from rclpy.executors import ExternalShutdownException
     from rclpy.logging import get_logger
@@ -43,6 +43,9 @@ def _run(args: Sequence[str] | None) -> int:
     from h2onet_ros.ros.hand_node import HandMeshNode
     from h2onet_ros.ros.parameters import ParameterError
 
+    if signals:
+        return EXIT_OK
+    logger = get_logger("hand_mesh_node")
     try:
         rclpy.init(args=args)
     except RuntimeError as error:  # rclpy's own errors have no public names.
@@ -52,22 +55,23 @@ def _run(args: Sequence[str] | None) -> int:
     try:
         node = HandMeshNode()
         rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except (BundleError, EngineError, NetworkError, ParameterError) as error:
-        get_logger("hand_mesh_node").fatal(str(error))
+        logger.fatal(str(error))
         return EXIT_FAILURE
+    except Exception:
+        # A signal takes the context away, also from a node that is still being made.
+        if not signals:
+            raise
     finally:
-        # A second Ctrl-C must not interrupt the cleaning up.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        summary = node.close() if node else None
+        summary = node.close() if node else ""
         rclpy.try_shutdown()
     if node and node.failure:
-        get_logger("hand_mesh_node").fatal(f"stopped by an error: {node.failure!r}")
+        logger.fatal(f"stopped by an error: {node.failure!r}")
         return EXIT_FAILURE
     if summary:
-        get_logger("hand_mesh_node").info(summary)
+        logger.info(summary)
     return EXIT_OK
 
 
