@@ -1,6 +1,10 @@
 """The synthetic renderer: poses, pictures whose labels agree with them, shards and their reader."""
 
 import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,6 +109,13 @@ def test_the_hand_is_drawn_where_the_labels_say(factory):
         assert (drawn.image[..., 3] > 0)[drawn.alone].all()
 
 
+def test_hands_keep_clear_of_the_camera(factory):
+    for index in range(300):
+        scene = factory.sampler.draw(np.random.default_rng([3, index]))
+        nearest = min(scene.hand.offset_at(time)[2] for time in scene.times)
+        assert nearest > 0.1
+
+
 def test_occlusion_counts_vertices_on_pixels_of_their_own_part():
     ids = np.zeros((10, 10), np.uint8)
     ids[:, :5] = 2  # the index finger in front on the left half
@@ -179,6 +190,32 @@ def test_command_line_makes_a_data_set_and_continues_it(tmp_path, monkeypatch, c
     monkeypatch.setattr("sys.argv", [*arguments, "--seed", "2"])
     assert render.main() == 1
     assert "begun with other seed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminated"])
+def test_stopping_keeps_finished_shards_and_leaves_no_process(tmp_path, how):
+    folder = tmp_path / "set"
+    command = [sys.executable, "-m", "train.synthetic.render", "--out", str(folder), "--count", "100000"]
+    running = subprocess.Popen(
+        [*command, "--workers", "1", "--shard-size", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(render.__file__).parents[2],
+    )
+    assert running.stderr is not None
+    # The bar first shows a count other than none when a shard is done; carriage returns end its lines.
+    seen = ""
+    while "2/100000" not in seen and (piece := running.stderr.read(1)):
+        seen += piece
+    if "No off-screen OpenGL" in seen:
+        pytest.skip("no off-screen OpenGL here")
+    running.send_signal(how)
+    # The stream ends when the last process that holds it has ended, workers included.
+    _, last_words = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert "the same command continues" in last_words
+    assert "Traceback" not in seen + last_words
+    assert len(shards.ShardSet(folder)) >= 2
 
 
 def test_an_interrupted_write_leaves_no_shard(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from h2onet_ros.hand.model import HandModel
 from train.synthetic.geometry import DORSAL, HandSurface
@@ -128,10 +129,7 @@ class SkinPainter:
         whole = np.floor(at).astype(int)
         part = at - whole
         part = part * part * (3 - 2 * part)
-        value = np.zeros(len(position))
-        for corner in np.ndindex(2, 2, 2):
-            weight = np.prod(np.where(corner, part, 1 - part), axis=1)
-            value += weight * lattice[tuple((whole + corner).T)]
+        value = map_coordinates(lattice, (whole + part).T, order=1)
         out = np.zeros(self._inside.shape)
         out[self._inside] = value
         return out
