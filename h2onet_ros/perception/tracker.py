@@ -56,6 +56,8 @@ _FRAME_LOG_ODDS = 2.0
 _TOTAL_LOG_ODDS = 6.0
 _SWITCH_LOG_ODDS = 1.0
 
+_CLEAR_SIDE = 0.8  # a hand lost as a right one is not found again as one that is left with this probability
+
 _MATCH_DISTANCE = 0.5  # between centres, of the regions' mean size
 _WRONG_SIZE = 2.2  # ratio between a hand's region and that of its palm that no pose explains
 _DOUBTFUL_SIZE = 1.6  # ratio to the usual size: the hand has made a fist, or the region is running away
@@ -221,8 +223,7 @@ class Tracker:
         if presence < self.config.start_presence or not self._room():
             return None
         assert self._stamp is not None
-        side: Handedness = "right" if right > 0.5 else "left"
-        track = self._missing_near(region, side)
+        track = self._missing_near(region, right)
         if track is None:
             track = Track(self._next_id, region, presence, right, self._stamp)
             self._next_id += 1
@@ -309,7 +310,7 @@ class Tracker:
         if track.age >= self.config.confirm:
             self._lost.append(track)
 
-    def _missing_near(self, region: Region, handedness: Handedness) -> Track | None:
+    def _missing_near(self, region: Region, right: float) -> Track | None:
         assert self._stamp is not None
         best, best_distance = None, 1.0
         for track in self._lost + [t for t in self.tracks if t.misses]:
@@ -317,7 +318,8 @@ class Tracker:
             reach = track.usual_size * (1 + 4e-9 * (self._stamp - track.last_seen))
             distance = float(np.hypot(region.x - track.region.x, region.y - track.region.y)) / reach
             fits = _size_ratio(region.size, track.usual_size) < _WRONG_SIZE
-            if fits and track.handedness == handedness and distance < best_distance:
+            other_side = right < 1 - _CLEAR_SIDE if track.handedness == "right" else right > _CLEAR_SIDE
+            if fits and not other_side and distance < best_distance:
                 best, best_distance = track, distance
         return best
 

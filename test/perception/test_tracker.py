@@ -302,3 +302,17 @@ def test_a_region_that_runs_away_is_brought_back_by_the_palm(growth):
         sizes.append(tracker.tracks[0].region.size)
         world.stamp += FRAME
     assert min(sizes) > hand.region.size / 3 and max(sizes) < hand.region.size * 3
+
+
+@pytest.mark.parametrize(("right", "expected"), [(0.9, 1), (0.4, 1), (0.1, 2)])
+def test_a_hand_found_again_in_doubt_of_its_side_is_the_one_that_was_lost(right, expected):
+    world, hand = World(), Hand(300, 240, "right")
+    for _ in range(10):
+        world.frame([hand])
+    for _ in range(8):
+        world.frame([])
+    tracker = world.tracker
+    tracker.begin(world.stamp, WIDTH, HEIGHT)
+    (candidate,) = tracker.associate([hand.palm_region])
+    track = tracker.start(candidate, 0.9, right)
+    assert track.track_id == expected and track.handedness == ("left" if expected == 2 else "right")
