@@ -28,6 +28,8 @@ setup(
         ("share/" + PACKAGE, ["package.xml"]),
         ("share/" + PACKAGE + "/launch", files("launch", "*.launch.py")),
         ("share/" + PACKAGE + "/config", files("config", "*.*")),
+        # Recordings are read and written also where h2onet_msgs was not built.
+        ("share/" + PACKAGE + "/msg", files("h2onet_msgs/msg", "*.msg")),
     ],
     zip_safe=False,
     python_requires=">=3.10",
@@ -36,7 +38,7 @@ setup(
         "numpy",
         "onnxruntime>=1.17",
         "opencv-python-headless",
-        "rosbags>=0.10",
+        "rosbags>=0.11.9",
         "ruamel.yaml",
         "tqdm",
     ],
@@ -53,6 +55,8 @@ setup(
         "console_scripts": [
             "hand_mesh_node = h2onet_ros.ros.node:main",
             "camera_player = h2onet_ros.ros.camera_player:main",
+            "h2onet = h2onet_ros.cli:main",
+            "h2onet_demo = h2onet_ros.ros.demo:main",
             "hand_recorder = h2onet_ros.ros.recorder:main",
         ],
     },
