@@ -1,7 +1,7 @@
 """`h2onet`: one command for what is not a ROS node.
 
-Each subcommand is a module with `main(arguments) -> exit code`, imported when it is called: most need packages
-that the others do not.
+Each subcommand is a module with `main(arguments) -> exit code`, imported when it is called: most need
+packages that the others do not.
 """
 
 from __future__ import annotations

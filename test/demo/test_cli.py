@@ -3,22 +3,28 @@
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from h2onet_ros import cli
 
 
+ROOT = Path(__file__).parents[2]
+
+
+def python(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, cwd=ROOT)
+
+
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "h2onet_ros.cli", *arguments], capture_output=True, text=True, timeout=60
-    )
+    return python("-m", "h2onet_ros.cli", *arguments)
 
 
 def test_help_names_every_command_and_imports_none_of_them():
     program = "import sys; from h2onet_ros.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     program += "print([name for name in ('numpy', 'cv2', 'rclpy', 'torch') if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    result = python("-c", program)
     assert all(f"\n  {name} " in result.stdout for name in cli.COMMANDS)
     assert result.stdout.splitlines()[-1] == "[]"
 
