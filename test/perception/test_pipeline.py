@@ -1,0 +1,214 @@
+"""The whole pipeline with the default weights, on the demo recording and on a real video."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.perception.camera import Camera
+from h2onet_ros.perception.pipeline import HandPipeline, PipelineConfig
+from h2onet_ros.perception.smoothing import SmoothingConfig
+from h2onet_ros.perception.types import Frame, FrameResult
+
+DEMO = Path(__file__).parents[2] / "h2onet_ros" / "assets" / "demo"
+CAMERA = Camera(640, 480, np.array([[545.0, 0, 322.4], [0, 545, 236.8], [0, 0, 1]]))
+FRAME = 33_333_333
+MIRROR = np.array([-1, 1, 1])
+
+
+@pytest.fixture(scope="module")
+def engine():
+    if not default_bundle_path().is_dir():
+        pytest.skip(f"the default weights have not been trained yet: no {default_bundle_path().name} bundle")
+    return create_engine(WeightsBundle.load(default_bundle_path()))
+
+
+@pytest.fixture(scope="module")
+def recording() -> tuple[list[Frame], dict[str, np.ndarray]]:
+    capture = cv2.VideoCapture(str(DEMO / "demo.mp4"))
+    truth = dict(np.load(DEMO / "truth.npz", allow_pickle=False))
+    frames = []
+    for stamp in truth["stamp"]:
+        read, image = capture.read()
+        assert read
+        frames.append(Frame(np.ascontiguousarray(image[..., ::-1]), int(stamp), CAMERA))
+    return frames, truth
+
+
+@pytest.fixture(scope="module")
+def results(engine, recording) -> list[FrameResult]:
+    pipeline = HandPipeline(engine)
+    return [pipeline.process(frame) for frame in recording[0]]
+
+
+def pairs(results, truth, least_visible=0.95):
+    """(hand, frame, which of the two true hands) of all clearly visible hands that were found."""
+    for i, result in enumerate(results):
+        for hand in result.hands:
+            centres = truth["joints2d"][i].mean(1)
+            which = int(np.linalg.norm(centres - hand.image_points.mean(0), axis=1).argmin())
+            if truth["visible_share"][i, which] >= least_visible:
+                yield hand, i, which
+
+
+def test_both_hands_are_found_nearly_always(results, recording):
+    _, truth = recording
+    found = {(i, which) for _, i, which in pairs(results, truth)}
+    there = {(i, w) for i, w in np.argwhere(truth["visible_share"] >= 0.95)}
+    assert len(found & there) / len(there) > 0.9
+
+
+def test_each_hand_keeps_its_id_and_its_side(results, recording):
+    _, truth = recording
+    for which, side in enumerate(("right", "left")):
+        seen = Counter((h.track_id, h.handedness) for h, _, w in pairs(results, truth) if w == which)
+        (most, count), *_ = seen.most_common()
+        assert most[1] == side
+        assert count / seen.total() > 0.9
+
+
+def test_joints_lie_on_the_hand_in_the_image(results, recording):
+    _, truth = recording
+    errors = []
+    for hand, i, which in pairs(results, truth):
+        points = truth["joints2d"][i, which]
+        distance = np.linalg.norm(CAMERA.project(hand.joints) - points, axis=1).mean()
+        errors.append(distance / np.ptp(points, axis=0).max())
+    assert np.median(errors) < 0.08
+
+
+def test_the_wrist_is_where_it_is_in_the_room(results, recording):
+    _, truth = recording
+    error = [h.position - truth["joints"][i, w, 0] for h, i, w in pairs(results, truth)]
+    across, along = np.abs(np.array(error))[:, :2].max(1), np.abs(np.array(error))[:, 2]
+    assert np.median(across) < 0.03 and np.median(along) < 0.06
+
+
+def test_results_are_consistent_in_themselves(results, engine):
+    regressor = engine.bundle.topology.joint_regressor
+    for result in results[::20]:
+        assert result.timings["total"] > 0 and [h.track_id for h in result.hands] == sorted(
+            h.track_id for h in result.hands
+        )
+        for hand in result.hands:
+            np.testing.assert_allclose(hand.joints, regressor @ hand.vertices, atol=2e-3)
+            np.testing.assert_allclose(hand.joints[0], hand.position, atol=2e-3)
+            np.testing.assert_allclose(hand.rotation @ hand.rotation.T, np.eye(3), atol=1e-4)
+            assert np.linalg.det(hand.rotation) > 0
+            assert ((hand.occlusion >= 0) & (hand.occlusion <= 1)).all() or np.isnan(hand.occlusion).all()
+            assert 0.5 <= hand.detection_score <= 1 or hand.detection_score >= 0.3
+
+
+def test_a_mirrored_recording_gives_mirrored_hands(engine, recording):
+    frames, _ = recording
+    camera = CAMERA.mirrored()
+    one, other = HandPipeline(engine), HandPipeline(engine)
+    compared = 0
+    for frame in frames[60:100]:
+        mirrored = Frame(np.ascontiguousarray(frame.rgb[:, ::-1]), frame.stamp, camera)
+        hands, mirror_images = one.process(frame).hands, other.process(mirrored).hands
+        if frame.stamp < frames[75].stamp:
+            continue  # the palms' rough regions differ a little; soon both follow the same points
+        for hand in hands:
+            twin = min(mirror_images, key=lambda h: abs(h.position[0] + hand.position[0]))
+            assert twin.handedness != hand.handedness
+            np.testing.assert_allclose(twin.joints * MIRROR, hand.joints, atol=0.012)
+            relative = twin.rotation @ (hand.rotation * np.outer(MIRROR, MIRROR)).T
+            assert np.trace(relative) > 1 + 2 * np.cos(np.radians(6))
+            compared += 1
+    assert compared > 40
+
+
+def test_a_hand_is_the_same_alone_and_beside_another(engine, recording):
+    frames, truth = recording
+    both, alone = HandPipeline(engine), HandPipeline(engine)
+    for i in range(90, 100):
+        frame = frames[i]
+        middle = int(truth["joints2d"][i].mean((0, 1))[0])
+        covered = frame.rgb.copy()
+        covered[:, middle:] = 128
+        two = both.process(frame).hands
+        one = alone.process(Frame(covered, frame.stamp, CAMERA)).hands
+    left = min(two, key=lambda h: h.position[0])
+    assert len(two) == 2 and len(one) == 1
+    np.testing.assert_allclose(one[0].joints, left.joints, atol=0.01)
+
+
+def test_a_lost_hand_is_found_again_under_its_id(engine, recording):
+    frames, _ = recording
+    pipeline = HandPipeline(engine)
+    before = [pipeline.process(f).hands for f in frames[70:80]][-1]
+    empty = np.full((480, 640, 3), 128, np.uint8)
+    hidden = [pipeline.process(Frame(empty, f.stamp, CAMERA)).hands for f in frames[80:90]]
+    after = [pipeline.process(f).hands for f in frames[90:100]][-1]
+    assert hidden[-1] == ()
+    assert {h.track_id: h.handedness for h in before} == {h.track_id: h.handedness for h in after}
+
+
+def test_time_going_backwards_starts_afresh(engine, recording):
+    frames, _ = recording
+    pipeline = HandPipeline(engine)
+    first = [pipeline.process(f).hands for f in frames[70:76]][-1]
+    again = [pipeline.process(f).hands for f in frames[70:76]][-1]
+    fresh = [HandPipeline(engine).process(frames[70]).hands][-1]
+    assert min(h.track_id for h in again) > max(h.track_id for h in first)
+    assert min(h.track_id for h in fresh) == 1
+    assert len(again) == len(first)
+
+
+def test_at_most_as_many_hands_as_asked_for(engine, recording):
+    frames, _ = recording
+    pipeline = HandPipeline(engine, PipelineConfig(max_hands=1))
+    assert {len(pipeline.process(f).hands) for f in frames[70:90]} <= {0, 1}
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (16, 16), (1, 1), (1000, 30), (720, 1280)])
+def test_images_without_hands_give_no_hands(engine, shape):
+    pipeline = HandPipeline(engine)
+    rng = np.random.default_rng(0)
+    camera = Camera.assumed(shape[1], shape[0])
+    for i in range(4):
+        image = (
+            rng.integers(0, 256, (*shape, 3), dtype=np.uint8) if i % 2 else np.zeros((*shape, 3), np.uint8)
+        )
+        result = pipeline.process(Frame(image, i * FRAME, camera))
+        assert result.hands == () and set(result.timings) == {"detect", "total"}
+
+
+def test_another_image_size_in_between_is_another_recording(engine, recording):
+    frames, _ = recording
+    pipeline = HandPipeline(engine)
+    for f in frames[70:74]:
+        pipeline.process(f)
+    small = cv2.resize(frames[74].rgb, (320, 240), interpolation=cv2.INTER_AREA)
+    hands = pipeline.process(Frame(small, frames[74].stamp, CAMERA.scaled(320, 240))).hands
+    assert all(h.track_id > 2 for h in hands)
+
+
+def test_smoothing_calms_what_the_network_says(engine, recording):
+    frames, _ = recording
+
+    def travel(enabled: bool) -> float:
+        config = PipelineConfig(max_hands=1, smoothing=SmoothingConfig(enabled=enabled))
+        pipeline = HandPipeline(engine, config)
+        hands = [pipeline.process(f).hands for f in frames[:15]]
+        return float(np.abs(np.diff([h[0].position[2] for h in hands if h])).sum())
+
+    assert travel(True) < 0.8 * travel(False)
+
+
+def test_a_real_hand_is_followed_under_one_id(engine, hand_video):
+    capture = cv2.VideoCapture(str(hand_video))
+    pipeline, seen, frame_count = HandPipeline(engine), Counter(), 120
+    for i in range(frame_count):
+        _, image = capture.read()
+        rgb = np.ascontiguousarray(image[..., ::-1])
+        camera = Camera.assumed(rgb.shape[1], rgb.shape[0])
+        seen.update((h.track_id, h.handedness) for h in pipeline.process(Frame(rgb, i * FRAME, camera)).hands)
+    assert seen.most_common(1)[0][0] == (1, "right")
+    assert seen[1, "right"] >= 0.97 * frame_count and seen.total() <= 1.03 * frame_count
