@@ -9,7 +9,6 @@ import pytest
 
 from h2onet_ros import cli
 
-
 ROOT = Path(__file__).parents[2]
 
 
