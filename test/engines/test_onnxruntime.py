@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import parity_network
 import pytest
-import synthetic_hand
 import torch
 
 from h2onet_ros.engines import EngineError, FrameFeatures, create_engine
@@ -20,10 +19,9 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module", params=["single_frame", "multi_frame"])
-def pair(request, tmp_path_factory):
-    network = synthetic_hand.small_network(request.param)
-    folder = tmp_path_factory.mktemp("weights") / "bundle"
-    return network, create_engine(export_bundle(network, folder, PROVENANCE, "float32"), "onnxruntime")
+def pair(request, exported):
+    network, bundle = exported(request.param)
+    return network, create_engine(bundle, "onnxruntime")
 
 
 def crops(hands: int, seed: int = 0) -> np.ndarray:
@@ -119,20 +117,12 @@ def test_moments_of_different_hands_are_refused(pair):
         engine.fuse(two.as_past(), two, two)
 
 
-def test_engines_are_chosen_by_name(pair):
-    bundle = pair[1].bundle
-    with pytest.raises(EngineError, match="unknown engine 'abacus'; choose auto, onnxruntime"):
-        create_engine(bundle, "abacus")
-    with pytest.raises(EngineError, match="threads must be at least 1"):
-        create_engine(bundle, "onnxruntime", threads=0)
-
-
 def test_running_needs_no_pytorch(pair):
     program = f"""
 import sys
 import numpy as np
 from h2onet_ros.engines import WeightsBundle, create_engine
-engine = create_engine(WeightsBundle.load({str(pair[1].bundle.folder)!r}))
+engine = create_engine(WeightsBundle.load({str(pair[1].bundle.folder)!r}), "onnxruntime")
 features = engine.encode(np.zeros((1, 3, 128, 128), np.float32))
 engine.fuse(features, features, features)
 print(sorted({{name.split(".")[0] for name in sys.modules}} & {{"torch", "onnx", "rclpy", "scipy"}}))

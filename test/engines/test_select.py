@@ -1,0 +1,61 @@
+"""Choosing an engine: by name, or the best that works, and always with a reason."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+
+from h2onet_ros.engines import EngineError, create_engine
+
+
+@pytest.fixture(scope="module")
+def bundle(exported):
+    return exported("single_frame")[1]
+
+
+def test_unknown_engines_and_impossible_threads_are_refused(bundle):
+    with pytest.raises(EngineError, match="unknown engine 'abacus'; choose auto, onnxruntime"):
+        create_engine(bundle, "abacus")
+    with pytest.raises(EngineError, match="threads must be at least 1"):
+        create_engine(bundle, "onnxruntime", threads=0)
+
+
+def test_auto_in_float32_is_onnxruntime_and_says_why(bundle, caplog):
+    caplog.set_level(logging.INFO)
+    engine = create_engine(bundle, precision="float32", cache_folder=None)
+    assert engine.name == "onnxruntime"
+    assert f"engine: {engine.description} (chosen: in float32 nothing is faster" in caplog.text
+
+
+def test_auto_without_openvino_is_onnxruntime_and_says_why(bundle, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert create_engine(bundle, cache_folder=None).name == "onnxruntime"
+    assert "(chosen: openvino is not installed)" in caplog.text
+
+
+def test_auto_with_a_broken_openvino_warns(bundle, caplog, monkeypatch):
+    module = pytest.importorskip("h2onet_ros.engines.openvino", reason="OpenVINO is not installed")
+    caplog.set_level(logging.INFO)
+
+    def broken(*_):
+        raise RuntimeError("illegal instruction")
+
+    monkeypatch.setattr(module, "supports_bfloat16", lambda: True)
+    monkeypatch.setattr(module.openvino.Core, "compile_model", broken)
+    assert create_engine(bundle, cache_folder=None).name == "onnxruntime"
+    assert "engine openvino does not work here" in caplog.text
+    assert "(chosen: openvino failed)" in caplog.text
+
+
+def test_a_missing_library_is_named(bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(EngineError, match="needs the Python package openvino"):
+        create_engine(bundle, "openvino", cache_folder=None)
+
+
+def test_precisions_an_engine_lacks_are_refused(bundle):
+    with pytest.raises(EngineError, match="computes in float32, not 'bfloat16'"):
+        create_engine(bundle, "onnxruntime", precision="bfloat16")
