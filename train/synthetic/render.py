@@ -218,8 +218,8 @@ def main() -> int:
         arguments.seed, arguments.triplets, arguments.shard_size, arguments.skins, arguments.backgrounds
     )
     # Being ended by another program is no different from Ctrl-C, even where the shell has masked that.
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.default_int_handler)
+    for cause in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(cause, signal.default_int_handler)
     try:
         samples, frames = render(arguments.out, arguments.count, recipe, arguments.workers)
     except KeyboardInterrupt:
