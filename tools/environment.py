@@ -172,8 +172,23 @@ class Setup:
             raise SetupError(f"{tail}\n\nA set-up step failed; its whole output is in {LOG}.")
 
     def _pip(self, *arguments: str) -> None:
-        constraints = ROOT / "constraints.txt"
-        self._call([VENV / "bin" / "python", "-m", "pip", "install", "-q", "-c", constraints, *arguments])
+        constraints: list[str | Path] = ["-c", ROOT / "constraints.txt"]
+        if self.ros:
+            constraints += ["-c", self._numpy_of_ros()]
+        self._call([VENV / "bin" / "python", "-m", "pip", "install", "-q", *constraints, *arguments])
+
+    def _numpy_of_ros(self) -> Path:
+        """A constraints file with the NumPy that the sourced ROS's messages were compiled for."""
+        program = "import numpy; print(numpy.__version__)"
+        asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        if asked.returncode:
+            raise SetupError(
+                f"{sys.executable} cannot import numpy, which ROS 2 needs: install python3-numpy."
+            )
+        path = BUILD / "ros_constraints.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"numpy=={asked.stdout.strip()}\n")
+        return path
 
     def _make_venv(self) -> None:
         options = ["--system-site-packages"] if self.ros else []

@@ -24,7 +24,8 @@ NAMESPACES = ("mesh", "skeleton", "joints", "label")
 
 LABEL_LENGTH = 24
 BONE_WIDTH, JOINT_SIZE, LABEL_HEIGHT = 0.003, 0.008, 0.02
-LABEL_ABOVE = np.array([0.0, -0.12, 0.0])
+LABEL_GAP = 0.02
+"""Metres between a hand's highest point (y points down) and its label."""
 LIFETIME_S = 1
 
 _JOINT_PART = np.array(
@@ -117,7 +118,9 @@ class HandMarkers:
         views.bone_colors[:] = colors[_JOINT_PART[SKELETON[:, 1]], None] * [0.6, 0.6, 0.6, 1.0]
         views.joint_points[:] = hand.joints
         views.joint_colors[:] = colors[_JOINT_PART]
-        views.label_position[:] = hand.position + LABEL_ABOVE
+        left, top, near = hand.vertices.min(axis=0)
+        right = hand.vertices[:, 0].max()
+        views.label_position[:] = (left + right) / 2, top - LABEL_GAP, near
         # The label's length is fixed; centred, its padding does not show.
         label = f"{hand.handedness} {hand.track_id}  {hand.detection_score:.2f}"
         views.label[:] = np.frombuffer(label.center(LABEL_LENGTH)[:LABEL_LENGTH].encode(), np.uint8)

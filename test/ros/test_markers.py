@@ -60,7 +60,8 @@ def test_every_part_of_a_hand_is_where_it_is(shown, make_hand, tetrahedron):
     np.testing.assert_array_equal(points(bones), hand.joints[SKELETON].reshape(-1, 3))
     np.testing.assert_array_equal(points(joints), hand.joints)
     assert label.text.strip() == "right 7  0.88"
-    assert label.pose.position.x == pytest.approx(hand.position[0])
+    assert label.pose.position.y < hand.vertices[:, 1].min()  # y points down: above the hand
+    assert hand.vertices[:, 0].min() < label.pose.position.x < hand.vertices[:, 0].max()
     for marker in markers.values():
         assert marker.pose.orientation.w == 1.0
         assert marker.lifetime.sec > 0
