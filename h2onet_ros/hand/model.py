@@ -1,11 +1,11 @@
 """Parametric hands with MANO's structure: linear shape, 16 joints, linear blend skinning.
 
-The joint order, the regressor from vertices to joints and the meaning of pose and shape follow MANO (Romero et
-al., "Embodied Hands", 2017), so that both the open hand of this project and a MANO file fit in.
+The joint order, the regressor from vertices to joints and the meaning of pose and shape follow MANO (Romero
+et al., "Embodied Hands", 2017), so that both the open hand of this project and a MANO file fit in.
 
-Frame of the open hand's template, and of the network's canonical vertices: metres, the wrist at the origin, axes
-of the camera optical frame (REP 103) for a right hand held up with its palm towards the camera. That is, x to
-the thumb's side, y from the fingertips to the wrist, z from the palm to the back of the hand.
+Frame of the open hand's template, and of the network's canonical vertices: metres, the wrist at the origin,
+axes of the camera optical frame (REP 103) for a right hand held up with its palm towards the camera. That
+is, x to the thumb's side, y from the fingertips to the wrist, z from the palm to the back of the hand.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class HandModel:
         template: `(V, 3)` float32, metres.
         faces: `(F, 3)` int32, counter-clockwise seen from outside.
         shape_basis: `(V, 3, S)` float32, metres per standard deviation.
-        joint_regressor: `(16, V)` float32, rows sum to 1; gives the joints of an unposed hand, in MANO's order.
+        joint_regressor: `(16, V)` float32, rows sum to 1; gives the joints of an unposed hand, in MANO's
+            order.
         skin_weights: `(V, 16)` float32, rows sum to 1.
         parents: `(16,)` int32; -1 for the wrist.
         tip_vertices: `(5,)` int32, the fingertips thumb..little.
@@ -60,10 +61,10 @@ class HandModel:
         uv: `(T, 2)` float32, texture points, origin at the lower left.
         uv_faces: `(F, 3)` int32, the texture point of each face corner.
         joint_axes: `(16, 3, 3)` float32 rotations whose columns are the axes of flexion (towards the palm),
-            abduction (towards the thumb's side; for the thumb's base away from the palm) and twist of each joint,
-            in the template's frame.
-        pose_limits: `(16, 3, 2)` float32, smallest and largest angle about each of these axes, radians, counted
-            from the template's pose.
+            abduction (towards the thumb's side; for the thumb's base away from the palm) and twist of each
+            joint, in the template's frame.
+        pose_limits: `(16, 3, 2)` float32, smallest and largest angle about each of these axes, radians,
+            counted from the template's pose.
         wrist_ring: `(R,)` int32, the vertices around the wrist cut, in order; empty where the cut is open.
     """
 
@@ -153,8 +154,8 @@ class HandModel:
         """Bend and shape the hand.
 
         Args:
-            pose: `(..., 16, 3)` axis-angle rotations in radians, relative to the parent joint, in the template's
-                axes; row 0 turns the whole hand about the wrist. None is the template's pose.
+            pose: `(..., 16, 3)` axis-angle rotations in radians, relative to the parent joint, in the
+                template's axes; row 0 turns the whole hand about the wrist. None is the template's pose.
             shape: `(..., S)` in standard deviations; None is the mean shape. Leading dimensions broadcast.
 
         Raises:
@@ -172,19 +173,19 @@ class HandModel:
     def pose_from_angles(self, angles: np.ndarray) -> np.ndarray:
         """Axis-angle pose `(..., 16, 3)` from angles `(..., 16, 3)` about `joint_axes`, radians.
 
-        The three angles are the coordinates of one rotation vector, so small angles add up and each alone is a
-        rotation about its axis.
+        The three angles are the coordinates of one rotation vector, so small angles add up and each alone
+        is a rotation about its axis.
         """
         return np.einsum(
             "jck,...jk->...jc", self.joint_axes, self._expect("angles", angles, (JOINT_COUNT, 3))
         )
 
     def joints(self, vertices: np.ndarray) -> np.ndarray:
-        """The 21 joints `(..., 21, 3)` of vertices `(..., V, 3)`, posed or not, by regressor and tip vertices."""
+        """Joints `(..., 21, 3)` of vertices `(..., V, 3)`, posed or not, by regressor and tip vertices."""
         return self.standard_regressor() @ self._expect("vertices", vertices, (self.vertex_count, 3))
 
     def standard_regressor(self) -> np.ndarray:
-        """Matrix `(21, V)` float32 from vertices to joints in standard order; the last of each finger is its tip."""
+        """Matrix `(21, V)` float32 from vertices to joints in standard order, tips included."""
         tips = np.zeros((len(self.tip_vertices), self.vertex_count), dtype=np.float32)
         tips[np.arange(len(tips)), self.tip_vertices] = 1
         return np.concatenate([self.joint_regressor, tips])[MANO_TO_STANDARD]
@@ -237,7 +238,7 @@ def _checked(name: str, value: np.ndarray, kind: type, shape: tuple[int | str, .
 
 
 def rotation_matrices(axis_angle: np.ndarray) -> np.ndarray:
-    """Rotation matrices `(..., 3, 3)` float64 of rotation vectors `(..., 3)` in radians (Rodrigues' formula)."""
+    """Rotation matrices `(..., 3, 3)` float64 of rotation vectors `(..., 3)` in radians, by Rodrigues."""
     vector = np.asarray(axis_angle, dtype=np.float64)
     angle = np.linalg.norm(vector, axis=-1)[..., None, None]
     x, y, z = np.moveaxis(vector, -1, 0)

@@ -75,10 +75,13 @@ def close_wrist(samples: HandSamples) -> tuple[HandSamples, np.ndarray]:
     return closed, np.array(ring)
 
 
-def scale_to(samples: HandSamples, palm_length: float) -> HandSamples:
-    """Scale all hands so that wrist to middle knuckle is `palm_length` metres on average."""
-    knuckle = MANO_JOINT_NAMES.index("middle_1")
-    factor = palm_length / np.linalg.norm(samples.bone_heads[:, knuckle], axis=1).mean()
+def palm_lengths(samples: HandSamples) -> np.ndarray:
+    """Distances `(N,)` from the wrist to the middle knuckle."""
+    return np.linalg.norm(samples.bone_heads[:, MANO_JOINT_NAMES.index("middle_1")], axis=1)
+
+
+def scaled(samples: HandSamples, factor: float) -> HandSamples:
+    """The same people, larger by a factor."""
     return replace(samples, vertices=samples.vertices * factor, bone_heads=samples.bone_heads * factor)
 
 
@@ -97,7 +100,7 @@ def fingertips(samples: HandSamples) -> np.ndarray:
 def posed(
     samples: HandSamples, angles: np.ndarray, people: slice = slice(None)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices `(N, V, 3)` and joints `(N, 16, 3)` of some people, bent by `angles (16, 3)` or `(N, 16, 3)`."""
+    """Vertices `(N, V, 3)` and joints `(N, 16, 3)` of people bent by `angles (16, 3)` or `(N, 16, 3)`."""
     axis_angle = np.einsum("jck,...jk->...jc", joint_axes(samples.bone_axes), angles)
     rotations = rotation_matrices(axis_angle)
     vertices, heads = samples.vertices[people], samples.bone_heads[people]
@@ -106,7 +109,7 @@ def posed(
 
 
 def parts(weights: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Part of each vertex (the finger, or the palm, that moves it most) and of each face (its corners' majority)."""
+    """Part of each vertex (what moves it most) and of each face (the majority of its corners)."""
     fingers = [
         weights[:, [MANO_JOINT_NAMES.index(f"{finger}_{i}") for i in (1, 2, 3)]].sum(axis=1)
         for finger in FINGER_NAMES
@@ -118,7 +121,7 @@ def parts(weights: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def principal_components(vertices: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean `(V, 3)`, components `(V, 3, count)` in metres per standard deviation, and explained variance ratios."""
+    """Mean `(V, 3)`, components `(V, 3, count)` in metres per sigma, shares of the variance `(count,)`."""
     flat = vertices.reshape(len(vertices), -1)
     mean = flat.mean(axis=0)
     _, values, rows = np.linalg.svd(flat - mean, full_matrices=False)
@@ -129,21 +132,36 @@ def principal_components(vertices: np.ndarray, count: int) -> tuple[np.ndarray, 
     return mean.reshape(-1, 3), components, values[:count] ** 2 / np.sum(values**2)
 
 
+@dataclass(frozen=True)
+class OpenHandBuild:
+    """The hand and where it came from.
+
+    Attributes:
+        hand: the model.
+        kept: `(V,)` the source's vertices that are the model's.
+        people: the closed, scaled samples the model was made of.
+        scale: factor from the source's metres to the model's.
+        variance: share of the people's variance that each shape component explains.
+    """
+
+    hand: HandModel
+    kept: np.ndarray
+    people: HandSamples
+    scale: float
+    variance: np.ndarray
+
+    def prepare(self, samples: HandSamples) -> HandSamples:
+        """Other people of the source, closed and scaled as those the model was made of."""
+        return scaled(close_wrist(samples)[0], self.scale)
+
+
 def build_hand(
     samples: HandSamples, recipe: Recipe, progress: Callable[[], object] | None = None
-) -> tuple[HandModel, np.ndarray, HandSamples]:
-    """Make the hand.
-
-    Args:
-        samples: people on the source's open mesh.
-        recipe: sizes.
-        progress: called after every collapse of the simplification.
-
-    Returns:
-        the model, the source vertices `(V,)` that its vertices are, and the closed, scaled samples it was made of.
-    """
+) -> OpenHandBuild:
+    """Make the hand from people on the source's open mesh; `progress` is called after every collapse."""
     closed, ring = close_wrist(samples)
-    closed = scale_to(closed, recipe.palm_length)
+    scale = recipe.palm_length / palm_lengths(closed).mean()
+    closed = scaled(closed, scale)
     tips = fingertips(closed)
     apex = closed.vertices.shape[1] - 1
     poses = np.concatenate([posed(closed, named_angles(name), slice(1))[0] for name in SIMPLIFIED_IN_POSES])
@@ -153,9 +171,9 @@ def build_hand(
     kept = mesh.kept
     weights = closed.weights[kept]
     vertex_part, face_part = parts(weights, mesh.faces)
-    mean, components, _ = principal_components(closed.vertices[:, kept], recipe.component_count)
+    mean, components, variance = principal_components(closed.vertices[:, kept], recipe.component_count)
     used, uv_faces = np.unique(mesh.uv_faces, return_inverse=True)
-    model = HandModel(
+    hand = HandModel(
         template=mean,
         faces=mesh.faces,
         shape_basis=components,
@@ -171,11 +189,11 @@ def build_hand(
         pose_limits=pose_limits(),
         wrist_ring=np.searchsorted(kept, ring),
     )
-    return model, kept, closed
+    return OpenHandBuild(hand, kept, closed, scale, variance)
 
 
 def _regressor(samples: HandSamples, kept: np.ndarray, ring: np.ndarray, seed: int) -> np.ndarray:
-    """Regressor `(16, V)`, fitted to people at rest and to people in random poses; the wrist is the ring's centre."""
+    """Regressor `(16, V)` for people at rest and in random poses; the wrist is the centre of the ring."""
     people = slice(0, REGRESSOR_PEOPLE)
     subset = replace(samples, vertices=samples.vertices[:, kept], weights=samples.weights[kept])
     rest = subset.vertices[people], subset.bone_heads[people]

@@ -6,7 +6,8 @@ import numpy as np
 
 from h2onet_ros.hand.joints import FINGER_NAMES, MANO_JOINT_NAMES
 
-# Degrees from the relaxed rest pose, found by eye on renderings: (flexion, abduction, twist), smallest and largest.
+# Degrees from the relaxed rest pose, found by eye on renderings: (flexion, abduction, twist), smallest and
+# largest.
 _FINGER_LIMITS = (
     ((-10, 85), (-15, 15), (-5, 5)),
     ((-3, 100), (0, 0), (0, 0)),
@@ -19,12 +20,20 @@ _THUMB_LIMITS = (
 )
 _LITTLE_ABDUCTION = (-20, 15)
 
-# Per finger: flexion of its three joints, then abduction of the first. The thumb: (flexion, abduction, twist) of its
-# base, then flexion of the other two.
+# Per finger: flexion of its three joints, then abduction of the first. The thumb: (flexion, abduction,
+# twist) of its base, then flexion of the other two. In "fist" the thumb stands off, in "clench" it lies on
+# the fingers.
 _POSES: dict[str, dict[str, tuple[float, ...]]] = {
     "rest": {},
     "fist": {
         "thumb": (25, 10, 0, 35, 45),
+        "index": (80, 95, 45, 0),
+        "middle": (80, 95, 45, 0),
+        "ring": (80, 95, 45, 0),
+        "little": (80, 95, 45, 0),
+    },
+    "clench": {
+        "thumb": (30, -15, 0, 45, 40),
         "index": (80, 95, 45, 0),
         "middle": (80, 95, 45, 0),
         "ring": (80, 95, 45, 0),

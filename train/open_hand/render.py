@@ -1,4 +1,4 @@
-"""Pictures of the hand for looking at it: several poses from several sides, part colours or a skin texture."""
+"""Pictures of the hand to look at: several poses from several sides, part colours or a skin texture."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Simplification that keeps a subset of the vertices, good in several poses at once, texture seams intact.
 
-Half-edge collapses ordered by quadric error (Garland & Heckbert, 1997), summed over the poses. Since no vertex
-moves, skin weights, shape components and texture points of the coarse mesh are plain selections.
+Half-edge collapses ordered by quadric error (Garland & Heckbert, 1997), summed over the poses. Since no
+vertex moves, skin weights, shape components and texture points of the coarse mesh are plain selections.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ LENGTH_PENALTY = 2e-4
 
 @dataclass(frozen=True)
 class SimplifiedMesh:
-    """`kept`: ascending indices of the vertices that stay; `faces` numbered by their place in `kept`; `uv_faces`
-    still refer to the texture points given."""
+    """`kept`: ascending indices of the vertices that stay; `faces` numbered by their place in `kept`;
+    `uv_faces` still refer to the texture points given."""
 
     kept: np.ndarray
     faces: np.ndarray
@@ -107,7 +107,7 @@ class _CollapsingMesh:
         return float(error + LENGTH_PENALTY * length * (self.sizes[u] + self.sizes[v]))
 
     def may_collapse(self, u: int, v: int) -> bool:
-        """Whether the mesh stays manifold, its texture seams stay put and no triangle flips or degenerates."""
+        """Whether the mesh stays manifold, its texture seams stay put and no triangle flips."""
         if u in self.locked:
             return False
         ours, theirs = self.neighbours(u), self.neighbours(v)
@@ -186,7 +186,8 @@ def _signed_area(corners: np.ndarray) -> float:
 
 
 def _quadrics(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Quadrics `(V, 4, 4)` of the planes around each vertex, weighted by the size (root of the area) of triangles.
+    """Quadrics `(V, 4, 4)` of the planes around each vertex, weighted by the size (root of the area) of
+    triangles.
 
     Weighting by area neglects the small fingertips, equal weights neglect the palm.
     """

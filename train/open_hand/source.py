@@ -111,7 +111,7 @@ def _anny_bone(name: str) -> str:
 
 
 def _fold_weights(model, bones: list[int]) -> np.ndarray:
-    """Dense skin weights over MANO's joints; what belongs to the metacarpals or the root goes to the wrist."""
+    """Dense skin weights over MANO's joints; those of the metacarpals and the root go to the wrist."""
     indices, values = model.vertex_bone_indices.numpy(), model.vertex_bone_weights.numpy()
     dense = np.zeros((len(indices), len(model.bone_labels)))
     np.add.at(dense, (np.arange(len(indices))[:, None], indices), values)
