@@ -24,7 +24,9 @@ COUNT = 12
 @pytest.fixture(scope="module")
 def factory():
     try:
-        return render.Factory(render.Recipe(seed=5, triplets=0.5, shard_size=COUNT), tiles=(4, 4))
+        return render.Factory(
+            render.Recipe(seed=5, triplets=0.5, shard_size=COUNT, painted_skins=2), tiles=(4, 4)
+        )
     except RuntimeError as error:
         pytest.skip(f"no off-screen OpenGL here: {error}")
 
@@ -177,6 +179,8 @@ def test_command_line_makes_a_data_set_and_continues_it(tmp_path, monkeypatch, c
         "1",
         "--shard-size",
         "2",
+        "--painted-skins",
+        "1",
     ]
     monkeypatch.setattr("sys.argv", arguments)
     if render.main() != 0:
@@ -197,7 +201,7 @@ def test_stopping_keeps_finished_shards_and_leaves_no_process(tmp_path, how):
     folder = tmp_path / "set"
     command = [sys.executable, "-m", "train.synthetic.render", "--out", str(folder), "--count", "100000"]
     running = subprocess.Popen(
-        [*command, "--workers", "1", "--shard-size", "2"],
+        [*command, "--workers", "1", "--shard-size", "2", "--painted-skins", "1"],
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(render.__file__).parents[2],

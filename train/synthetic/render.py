@@ -48,6 +48,7 @@ class Recipe:
     shard_size: int = 256
     skins: Path | None = None
     backgrounds: Path | None = None
+    painted_skins: int = 16
 
     def description(self, hand: HandModel) -> dict[str, Any]:
         """The content of `dataset.json`."""
@@ -74,7 +75,7 @@ class Factory:
         self.recipe = recipe
         surface = HandSurface(hand or open_hand())
         backgrounds = BackgroundLibrary(recipe.backgrounds)
-        textures = build_textures(surface, recipe.skins, backgrounds.photographs)
+        textures = build_textures(surface, recipe.skins, backgrounds.photographs, recipe.painted_skins)
         side = round(CROP_SIZE * SUPERSAMPLING)
         self.sampler = SceneSampler(PoseSampler(surface.hand), textures, backgrounds, recipe.triplets)
         self.assembler = Assembler(surface, Renderer(textures.layers, (side, side), *tiles), backgrounds)
@@ -208,14 +209,22 @@ def main() -> int:
     parser.add_argument(
         "--skins", type=Path, help="folder of MakeHuman skin textures (besides painted skins)"
     )
+    parser.add_argument("--painted-skins", type=int, default=16, help="skins that the renderer makes up")
     parser.add_argument("--backgrounds", type=Path, help="folder made by train.fetch_backgrounds")
     arguments = parser.parse_args()
     for name in ("skins", "backgrounds"):
         folder = getattr(arguments, name)
         if folder is not None and not folder.is_dir():
             parser.error(f"--{name} {folder}: expected a folder, found none")
+    if arguments.painted_skins < 1 and arguments.skins is None:
+        parser.error("--painted-skins 0 leaves no skin: give --skins too")
     recipe = Recipe(
-        arguments.seed, arguments.triplets, arguments.shard_size, arguments.skins, arguments.backgrounds
+        seed=arguments.seed,
+        triplets=arguments.triplets,
+        shard_size=arguments.shard_size,
+        skins=arguments.skins,
+        backgrounds=arguments.backgrounds,
+        painted_skins=arguments.painted_skins,
     )
     # Being ended by another program is no different from Ctrl-C, even where the shell has masked that.
     for cause in (signal.SIGINT, signal.SIGTERM):

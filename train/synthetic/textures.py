@@ -231,7 +231,7 @@ def build_textures(
     surface: HandSurface,
     skins_folder: Path | None,
     photographs: list[np.ndarray],
-    painted: int = 16,
+    painted: int,
     seed: int = 1,
 ) -> TextureSet:
     """All layers: skins from `skins_folder` (if any) and `painted` ones, then photographs and made-up
