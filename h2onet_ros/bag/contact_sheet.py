@@ -39,7 +39,7 @@ def contact_sheet(
                 continue
             is_read, bgr = capture.read()
             if is_read:
-                tiles.append(_tile(bgr, width, f"{index / rate:.1f} s"))
+                tiles.append(_tile(np.asarray(bgr, np.uint8), width, f"{index / rate:.1f} s"))
     finally:
         capture.release()
     if not tiles:
@@ -59,7 +59,7 @@ def write_image(path: Path, bgr: NDArray[np.uint8]) -> None:
         raise BagError(f"Cannot write the picture {path}: {error.strerror}.") from error
 
 
-def _tile(bgr: NDArray[np.uint8] | cv2.Mat, width: int, text: str) -> NDArray[np.uint8]:
+def _tile(bgr: NDArray[np.uint8], width: int, text: str) -> NDArray[np.uint8]:
     height = round(bgr.shape[0] * width / bgr.shape[1])
     tile = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)
     place, font = (10, height - 12), cv2.FONT_HERSHEY_SIMPLEX

@@ -56,7 +56,7 @@ def main(args: Sequence[str] | None = None) -> int:
     # Imports take most of the start-up; here a Ctrl-C during them is no stack trace.
     from h2onet_ros.bag.calibration import load_camera
     from h2onet_ros.bag.errors import BagError
-    from h2onet_ros.ros.image import ImageError
+    from h2onet_ros.perception.image import ImageError
     from h2onet_ros.ros.player_node import play
 
     source = None

@@ -9,7 +9,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo
 
 from h2onet_ros.perception.camera import Camera
-from h2onet_ros.ros.camera_info import camera_from_info, is_calibrated
+from h2onet_ros.perception.camera_info import camera_from_info, is_calibrated
 
 
 class CameraSource:

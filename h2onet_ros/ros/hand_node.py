@@ -18,10 +18,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
 from h2onet_ros.perception.camera import CameraError
+from h2onet_ros.perception.image import ImageError, compressed_to_rgb, image_to_rgb
 from h2onet_ros.perception.pipeline import HandPipeline
 from h2onet_ros.perception.types import Frame
 from h2onet_ros.ros.cameras import CameraSource
-from h2onet_ros.ros.image import ImageError, compressed_to_rgb, image_to_rgb
 from h2onet_ros.ros.latest import LatestSlot
 from h2onet_ros.ros.messages import Topology, stamp_from_message
 from h2onet_ros.ros.outputs import HandOutputs
@@ -75,10 +75,11 @@ class HandMeshNode(Node):
         # The transport's topic hangs below the image's, also when that is remapped (image_transport).
         kind, topic = (CompressedImage, f"{image}/compressed") if compressed else (Image, image)
         self.create_subscription(kind, topic, self._images.put, SENSOR_QOS, qos_overriding_options=overriding)
-        info = self.create_subscription(
+        info = self.resolve_topic_name("camera_info")
+        self.create_subscription(
             CameraInfo, "camera_info", self._cameras.update, SENSOR_QOS, qos_overriding_options=overriding
         )
-        self.get_logger().info(f"waiting for images on {topic} and calibration on {info.topic_name}")
+        self.get_logger().info(f"waiting for images on {topic} and calibration on {info}")
 
     def _work(self) -> None:
         try:

@@ -25,7 +25,8 @@ from h2onet_ros.bag.cdr import with_header_stamp
 from h2onet_ros.bag.message_types import COMPRESSED_IMAGE
 from h2onet_ros.bag.sources import SECOND, Picture, Source, SourceError
 from h2onet_ros.perception.camera import Camera
-from h2onet_ros.ros.image import compressed_to_rgb, image_to_rgb, rgb_to_compressed
+from h2onet_ros.perception.image import compressed_to_rgb, image_to_rgb
+from h2onet_ros.ros.image import rgb_to_compressed
 from h2onet_ros.ros.messages import stamp_to_message
 from h2onet_ros.ros.process import Gate, Reporter, StopRequest
 

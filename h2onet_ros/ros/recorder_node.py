@@ -23,7 +23,7 @@ from h2onet_ros.bag.message_types import HAND_ARRAY, MARKER_ARRAY, MESH_TOPOLOGY
 from h2onet_ros.bag.statistics import StreamStatistics
 from h2onet_ros.bag.video import VideoWriter
 from h2onet_ros.bag.writer import BagWriter
-from h2onet_ros.ros.image import image_to_rgb
+from h2onet_ros.perception.image import image_to_rgb
 from h2onet_ros.ros.messages import stamp_from_message
 from h2onet_ros.ros.process import Reporter, StopRequest
 

@@ -9,7 +9,7 @@ import pytest
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from h2onet_ros.perception.camera import CameraError
-from h2onet_ros.ros.camera_info import camera_from_info, is_calibrated
+from h2onet_ros.perception.camera_info import camera_from_info, is_calibrated
 from h2onet_ros.ros.cameras import CameraSource
 
 K = [600.0, 0.0, 321.0, 0.0, 610.0, 239.0, 0.0, 0.0, 1.0]

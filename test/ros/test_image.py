@@ -9,14 +9,8 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from h2onet_ros.ros.image import (
-    ENCODINGS,
-    ImageError,
-    compressed_to_rgb,
-    image_to_rgb,
-    rgb_to_compressed,
-    rgb_to_image,
-)
+from h2onet_ros.perception.image import ENCODINGS, ImageError, compressed_to_rgb, image_to_rgb
+from h2onet_ros.ros.image import rgb_to_compressed, rgb_to_image
 
 RED, GREEN, BLUE = (0, 1, 2)
 

@@ -16,7 +16,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from h2onet_msgs.msg import HandArray, MeshTopology
 from h2onet_ros.perception.camera import Camera
-from h2onet_ros.ros.image import image_to_rgb, rgb_to_compressed, rgb_to_image
+from h2onet_ros.perception.image import image_to_rgb
+from h2onet_ros.ros.image import rgb_to_compressed, rgb_to_image
 from h2onet_ros.ros.messages import (
     hand_from_message,
     stamp_from_message,

@@ -1,11 +1,30 @@
-"""`sensor_msgs/CameraInfo` -> `perception.camera.Camera`."""
+"""`sensor_msgs/CameraInfo` -> `perception.camera.Camera`.
+
+The message is known by its fields, so that those of rclpy and of rosbags serve alike.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, Protocol
+
 import numpy as np
-from sensor_msgs.msg import CameraInfo
 
 from h2onet_ros.perception.camera import Camera, CameraError
+
+
+class CameraInfo(Protocol):
+    """`sensor_msgs/CameraInfo`."""
+
+    height: int
+    width: int
+    distortion_model: str
+    d: Sequence[float]
+    k: Sequence[float]
+    p: Sequence[float]
+    binning_x: int
+    binning_y: int
+    roi: Any
 
 
 def is_calibrated(info: CameraInfo, rectified: bool = False) -> bool:
@@ -41,7 +60,7 @@ def camera_from_info(info: CameraInfo, width: int, height: int, rectified: bool 
             f"expected the size of the calibrated images in camera_info, got {full[0]} x {full[1]}"
         )
     # A pixel of the binned image covers binning_x x binning_y pixels; Camera.scaled does the arithmetic.
-    if rectified or not info.d:
+    if rectified or not len(info.d):
         camera = Camera(int(full[0]), int(full[1]), k)
     else:
         camera = Camera(int(full[0]), int(full[1]), k, np.array(info.d), info.distortion_model or "plumb_bob")
