@@ -54,9 +54,18 @@ def _openvino(bundle: WeightsBundle, options: EngineOptions) -> Engine:
     return OpenVinoEngine(bundle, options.threads, options.precision_or(fastest), options.cache)
 
 
+def _torch(bundle: WeightsBundle, options: EngineOptions) -> Engine:
+    _require("torch", "torch")
+    _require("onnx", "onnx")
+    from h2onet_ros.engines.torch import TorchEngine
+
+    return TorchEngine(bundle, options.threads, options.precision_or("float32"))
+
+
 _FACTORIES: dict[str, Callable[[WeightsBundle, EngineOptions], Engine]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
+    "torch": _torch,
 }
 
 ENGINE_NAMES = tuple(_FACTORIES)

@@ -9,9 +9,6 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-TRANSPOSED = ".transposed"
-"""Suffix of initialisers that hold a state-dict entry transposed."""
-
 HALF_ERROR = 1e-3
 """Weights whose root-mean-square error as float16 would exceed this fraction stay float32."""
 
@@ -22,13 +19,19 @@ def tidy(
     """A self-contained network fit for a bundle: named, without duplicates, checked.
 
     Args:
-        model: as exported, with the parameters of `network`.
+        model: as exported, with the parameters of `network` under their names after "network.".
         network: source of the names.
         precision: how weight matrices are stored; every computation stays in float32.
     """
+    parameters = set(network.state_dict())
     _constants_to_initializers(model)
-    _name_initializers(model, network)
-    _share_equal_initializers(model)
+    renamed = {}
+    for tensor in model.graph.initializer:
+        name = tensor.name.removeprefix("network.")
+        if name in parameters:
+            renamed[tensor.name] = tensor.name = name
+    _rename_inputs(model, renamed)
+    _share_equal_constants(model, parameters)
     if precision == "float16":
         _store_half(model)
     elif precision != "float32":
@@ -54,35 +57,19 @@ def _constants_to_initializers(model: onnx.ModelProto) -> None:
     graph.node.extend(kept)
 
 
-def _name_initializers(model: onnx.ModelProto, network: nn.Module) -> None:
-    """Rename to state-dict names; exporters transpose some linear layers and then invent a name."""
-    state = {name: value.detach().numpy() for name, value in network.state_dict().items()}
-    by_content = {
-        (v.T.shape, np.ascontiguousarray(v.T).tobytes()): n for n, v in state.items() if v.ndim == 2
-    }
-    renamed = {}
-    for tensor in model.graph.initializer:
-        name = tensor.name.removeprefix("network.")
-        if name not in state and tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 2:
-            array = numpy_helper.to_array(tensor)
-            origin = by_content.get((array.shape, array.tobytes()))
-            name = origin + TRANSPOSED if origin else name
-        if name != tensor.name:
-            renamed[tensor.name] = tensor.name = name
-    _rename_inputs(model, renamed)
-
-
-def _share_equal_initializers(model: onnx.ModelProto) -> None:
+def _share_equal_constants(model: onnx.ModelProto, parameters: set[str]) -> None:
+    """Spirals appear once per use. Parameters stay apart even where they are equal."""
     first: dict[tuple, str] = {}
     renamed, kept = {}, []
     for tensor in model.graph.initializer:
         array = numpy_helper.to_array(tensor)
         key = (array.dtype.str, array.shape, array.tobytes())
-        if key in first:
+        if tensor.name not in parameters and key in first:
             renamed[tensor.name] = first[key]
-        else:
+            continue
+        if tensor.name not in parameters:
             first[key] = tensor.name
-            kept.append(numpy_helper.from_array(array, tensor.name))
+        kept.append(numpy_helper.from_array(array, tensor.name))
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
     _rename_inputs(model, renamed)
@@ -95,8 +82,7 @@ def _rename_inputs(model: onnx.ModelProto, renamed: dict[str, str]) -> None:
 
 
 def _store_half(model: onnx.ModelProto) -> None:
-    """Store matrices and kernels as float16, each followed by a Cast to float32, which engines fold when
-    loading.
+    """Store matrices and kernels as float16, followed by a Cast to float32 that engines fold at load.
 
     Vectors (biases, statistics of batch normalisation) are small and sensitive: they stay as they are.
     """
