@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -200,3 +200,15 @@ class TestLocalEnvironment:
 def test_a_file_that_is_not_installed_is_told_of():
     with pytest.raises(FileNotFoundError, match="source the workspace"):
         config_path("no_such_file.yaml")
+
+
+def test_the_documentation_lists_every_parameter_with_default_and_range():
+    text = (CHECKOUT / "docs" / "node.md").read_text()
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:4]] for line in text.splitlines()]
+    listed = [tuple(row) for row in rows if row and row[0] in asdict(NodeParameters())]
+    expected = []
+    for parameter in fields(NodeParameters):
+        low, high = parameter.metadata["range"]
+        span = "" if low is None else f"{low} to {high}"
+        expected.append((parameter.name, json.dumps(parameter.default), span))
+    assert listed == expected
