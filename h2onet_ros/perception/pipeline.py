@@ -13,8 +13,9 @@ from h2onet_ros.perception import hand_check as check
 from h2onet_ros.perception.crop import crop_affine, crop_image, invert, to_network, transform_points
 from h2onet_ros.perception.hand_check import HandCheck
 from h2onet_ros.perception.memory import TemporalMemory
-from h2onet_ros.perception.palm import PalmDetector, search_windows
+from h2onet_ros.perception.palm import PalmDetector
 from h2onet_ros.perception.placement import place
+from h2onet_ros.perception.search import PalmSearch
 from h2onet_ros.perception.smoothing import HandPose, HandSmoother, SmoothingConfig
 from h2onet_ros.perception.tracker import Track, Tracker, TrackerConfig
 from h2onet_ros.perception.types import FloatArray, Frame, FrameResult, Hand, Region
@@ -69,22 +70,23 @@ class HandPipeline:
         self.engine = engine
         self.config = config or PipelineConfig()
         self._size = engine.bundle.image_size
-        self._palms = PalmDetector(threshold=self.config.palm_threshold, threads=self.config.threads)
+        detector = PalmDetector(threshold=self.config.palm_threshold, threads=self.config.threads)
+        self._search = PalmSearch(detector)
         self._check = HandCheck(threads=self.config.threads) if check.HAND_CHECK_ASSET.is_file() else None
         self._tracker = Tracker(self.config.max_hands, self.config.tracker, engine.bundle.info.crop_scale)
         self._states: dict[int, _HandState] = {}
-        self._searches = 0
 
     def reset(self) -> None:
         """Forget all hands, as if the next frame were the first. Identities are not used again."""
         self._tracker.reset()
+        self._search.reset()
         self._states.clear()
-        self._searches = 0
 
     def process(self, frame: Frame) -> FrameResult:
         """The hands of one frame."""
         watch = _Stopwatch()
         if self._tracker.begin(frame.stamp, frame.camera.width, frame.camera.height):
+            self._search.reset()
             self._states.clear()
         self._find(frame)
         least = self.config.tracker.min_presence
@@ -107,12 +109,13 @@ class HandPipeline:
     def _find(self, frame: Frame) -> None:
         """Bring the tracker up to date: palms where worth it, and the hand check for every region."""
         tracker = self._tracker
-        candidates: list[Region] = []
-        if tracker.wants_detection():
-            windows = search_windows(frame.camera.width, frame.camera.height)
-            palms = self._palms.detect(frame.rgb, windows[self._searches % len(windows)])
-            self._searches += 1
-            candidates = tracker.associate([palm.region for palm in palms])
+        found = self._search.collect()
+        is_idle = all(track.misses for track in tracker.tracks)
+        if found is None and is_idle and tracker.wants_detection():
+            found = self._search.now(frame.rgb)
+        candidates = [] if found is None else tracker.associate(found)
+        if not is_idle and tracker.wants_detection():
+            self._search.begin(frame.rgb)
         tracks = list(tracker.tracks)
         regions = [track.region for track in tracks] + candidates
         if not regions:

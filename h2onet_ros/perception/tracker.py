@@ -80,6 +80,7 @@ class Track:
         usual_size: average of the region's size in the last frames, pixels.
         age: good frames so far.
         misses: bad frames since the last good one.
+        mismatches: palms of another size found here in a row.
         switched: the handedness changed in this frame, so what was computed with the other one is void.
     """
 
@@ -93,6 +94,7 @@ class Track:
     usual_size: float = 1.0
     age: int = 0
     misses: int = 0
+    mismatches: int = 0
     switched: bool = False
     _log_odds: float = 0.0
     _is_right: bool = field(default=True)
@@ -114,12 +116,13 @@ class Track:
 
     @property
     def is_doubtful(self) -> bool:
-        """The region's size has changed so fast that the palm detector should have a look."""
-        return not self.is_new and _size_ratio(self.region.size, self.usual_size) > _DOUBTFUL_SIZE
+        """The hand was missed, or the region may be wrong, so that the palm detector should have a look."""
+        grown = not self.is_new and _size_ratio(self.region.size, self.usual_size) > _DOUBTFUL_SIZE
+        return grown or self.misses > 0 or self.mismatches > 0
 
     def move(self, region: Region) -> None:
         """Look for the hand somewhere else: where a palm was found."""
-        self.region, self.is_rough = region, True
+        self.region, self.is_rough, self.mismatches = region, True, 0
 
     def weigh_handedness(self, right: float) -> None:
         """Add one frame's probability of being a right hand."""
@@ -179,7 +182,7 @@ class Tracker:
 
     def wants_detection(self) -> bool:
         """Whether looking for palms in the whole image is worth its cost in this frame."""
-        if not self.tracks or self._lost or any(t.misses or t.is_doubtful for t in self.tracks):
+        if not self.tracks or self._lost or any(t.is_doubtful for t in self.tracks):
             return True
         return len(self.tracks) < self.max_hands and self._since_detection >= self.config.detect_every
 
@@ -187,7 +190,7 @@ class Tracker:
         """Tell which of the `found` regions, best first, are hands not followed yet, as far as there is room.
 
         A followed hand that was missed in the last frame, or whose region has another size than that of the
-        palm found there, is followed from the palm on.
+        palm found there twice in a row, is followed from the palm on.
         """
         self._since_detection = 0
         found = [region for region in found if self._is_usable(region)]
@@ -204,7 +207,9 @@ class Tracker:
             matched_tracks.add(t)
             matched_regions.add(r)
             track, region = self.tracks[t], found[r]
-            if track.misses or _size_ratio(track.region.size, region.size) > _WRONG_SIZE:
+            fits = _size_ratio(track.region.size, region.size) < _WRONG_SIZE
+            track.mismatches = 0 if fits else track.mismatches + 1
+            if track.misses or track.mismatches > 1:
                 track.move(region)
         candidates = []
         for r, region in enumerate(found):

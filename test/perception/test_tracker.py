@@ -301,7 +301,7 @@ def test_a_region_that_runs_away_is_brought_back_by_the_palm(growth):
         tracker.finish()
         sizes.append(tracker.tracks[0].region.size)
         world.stamp += FRAME
-    assert min(sizes) > hand.region.size / 3 and max(sizes) < hand.region.size * 3
+    assert min(sizes) > hand.region.size / 4 and max(sizes) < hand.region.size * 4
 
 
 @pytest.mark.parametrize(("right", "expected"), [(0.9, 1), (0.4, 1), (0.1, 2)])

@@ -1,0 +1,59 @@
+"""Looks for palms in whole images, in the background while other hands are being followed."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2onet_ros.perception.palm import PalmDetector, search_windows
+from h2onet_ros.perception.types import Region
+
+
+class PalmSearch:
+    """Gives the palm detector one window of the image after another.
+
+    The detector takes about half as long as the rest of a frame. A frame that needs its answer waits for it;
+    otherwise it runs beside the mesh network and its answer counts one frame later. That it is always exactly
+    one frame keeps results independent of how busy the processor is.
+    """
+
+    def __init__(self, detector: PalmDetector) -> None:
+        self._detector = detector
+        self._looks = 0
+        self._pending: Future[list[Region]] | None = None
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="palm_search")
+
+    def reset(self) -> None:
+        """Forget a search that is under way, and start with the whole image."""
+        self._looks, self._pending = 0, None
+
+    def now(self, rgb: NDArray[np.uint8]) -> list[Region]:
+        """Regions of palms in the image `(H, W, 3)`, best first."""
+        height, width = rgb.shape[:2]
+        windows = search_windows(width, height)
+        window = windows[self._looks % len(windows)]
+        self._looks += 1
+        regions = [palm.region for palm in self._detector.detect(rgb, window)]
+        return [region for region in regions if not _is_cut(region, window, width, height)]
+
+    def begin(self, rgb: NDArray[np.uint8]) -> None:
+        """Search in the background. The image must not be changed until `collect`."""
+        self._pending = self._worker.submit(self.now, rgb)
+
+    def collect(self) -> list[Region] | None:
+        """What the search begun before has found, waiting for it if need be; None if there was none."""
+        pending, self._pending = self._pending, None
+        return None if pending is None else pending.result()
+
+
+def _is_cut(region: Region, window: tuple[int, int, int, int], width: int, height: int) -> bool:
+    """Whether the hand continues beyond the window, inside the image: its palm may be anything then."""
+    left, top, right, bottom = region.corners
+    return (
+        (left < window[0] and window[0] > 0)
+        or (top < window[1] and window[1] > 0)
+        or (right > window[2] and window[2] < width)
+        or (bottom > window[3] and window[3] < height)
+    )
