@@ -23,10 +23,10 @@ def region_from_points(
     Args:
         points: `(N, 2)` pixels.
         scale: factor on the width and height of the points' box.
-        image_size: width and height of the image. If given, the enlarged box is clipped to the image first and the
-            square laid about the clipped box, with the right and lower edges counted from the *clipped*
-            corner: what the published training and evaluation do. Without it nothing is clipped, which keeps
-            a followed hand centred at the edge of the image.
+        image_size: width and height of the image. If given, the enlarged box is clipped to the image, and
+            the square laid about the clipped box, with the right and lower edges counted from the *clipped*
+            corner: what the published training and evaluation do. Without it nothing is clipped, so that a
+            followed hand stays centred at the edge of the image.
 
     Raises:
         ValueError: no finite points, or all in one place.
