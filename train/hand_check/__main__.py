@@ -82,7 +82,8 @@ def train(
             running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
             progress.set_postfix_str(f"loss {running:.3f}")
             progress.update()
-    return averaged.module
+    network.load_state_dict(averaged.module.state_dict())
+    return network
 
 
 def export(network: HandCheckNetwork, path: Path) -> None:
@@ -146,7 +147,8 @@ def main() -> int:
         print(f"train.hand_check: {error}", file=sys.stderr)
         return 2
     # Depth-wise convolutions train twice as fast in this layout on a CPU.
-    network = HandCheckNetwork().to(memory_format=torch.channels_last)
+    network = HandCheckNetwork()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     print(
         f"{sum(p.numel() for p in network.parameters())} parameters, {len(learn)} real hands, "
         f"{len(rendered.images)} rendered ones"

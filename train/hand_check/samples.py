@@ -166,16 +166,18 @@ def _cut(
 
 def _photographed(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Another camera, light and compression."""
-    pixels = image.astype(np.float32) * rng.uniform(0.55, 1.4) * rng.uniform(0.8, 1.2, 3).astype(np.float32)
+    pixels: np.ndarray = image * rng.uniform(0.55, 1.4) * rng.uniform(0.8, 1.2, 3)
     if rng.random() < 0.15:
         pixels[:] = pixels.mean(2, keepdims=True)
     pixels += rng.uniform(-20, 20)
     if rng.random() < 0.3:
         pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.4, 1.6))
     if rng.random() < 0.4:
-        pixels += rng.normal(0, rng.uniform(1, 12), pixels.shape).astype(np.float32)
-    image = np.clip(pixels, 0, 255).astype(np.uint8)
+        pixels += rng.normal(0, rng.uniform(1, 12), pixels.shape)
+    result: np.ndarray = np.clip(pixels, 0, 255).astype(np.uint8)
     if rng.random() < 0.3:
-        _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))])
-        image = cv2.imdecode(coded, cv2.IMREAD_COLOR)
-    return image
+        _, coded = cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))])
+        decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        assert decoded is not None
+        result = decoded
+    return result
