@@ -23,7 +23,7 @@ class CameraSource:
     """
 
     def __init__(
-        self, rectified: bool, assumed_field_of_view: float, wait: float, warn: Callable[[str], None]
+        self, rectified: bool, assumed_field_of_view: float, wait: float, warn: Callable[[str], object]
     ) -> None:
         self._rectified = rectified
         self._field_of_view = assumed_field_of_view

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop (SIGINT, SIGTERM) or cannot go on.
 
     Returns:
@@ -32,7 +31,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return EXIT_FAILURE
 
 
-def _run(args: Sequence[str] | None, signals: Sequence[int]) -> int:
+def _run(args: list[str] | None, signals: list[int]) -> int:
     # Most of the start-up is imports; signals are to be handled before them.
     import rclpy
     from rclpy.executors import ExternalShutdownException

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
@@ -94,5 +96,5 @@ class HandOutputs:
             self._overlay.publish(rgb_to_image(drawn, header))
 
 
-def _is_wanted(publisher: Publisher | None) -> bool:
+def _is_wanted(publisher: Publisher | None) -> TypeGuard[Publisher]:
     return publisher is not None and publisher.get_subscription_count() > 0
