@@ -66,6 +66,8 @@ class HandModel:
         pose_limits: `(16, 3, 2)` float32, smallest and largest angle about each of these axes, radians,
             counted from the template's pose.
         wrist_ring: `(R,)` int32, the vertices around the wrist cut, in order; empty where the cut is open.
+        pose_basis: `(V, 3, 135)` float32, metres, what MANO adds to the template for the entries of its 15
+            finger rotation matrices less the identity; None where a hand has no such correction.
     """
 
     template: np.ndarray
@@ -82,18 +84,17 @@ class HandModel:
     joint_axes: np.ndarray
     pose_limits: np.ndarray
     wrist_ring: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    pose_basis: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            kind, shape = _ARRAYS[item.name]
-            object.__setattr__(self, item.name, _checked(item.name, getattr(self, item.name), kind, shape))
         sizes: dict[str, int] = {}
-        for item in fields(self):
-            for letter, size in zip(_ARRAYS[item.name][1], getattr(self, item.name).shape):
+        for name, array in self._arrays().items():
+            kind, shape = _ARRAYS[name]
+            checked = _checked(name, array, kind, shape)
+            object.__setattr__(self, name, checked)
+            for letter, size in zip(shape, checked.shape):
                 if isinstance(letter, str) and sizes.setdefault(letter, size) != size:
-                    raise HandModelError(
-                        f"{item.name} has {size} entries where other arrays have {sizes[letter]}"
-                    )
+                    raise HandModelError(f"{name} has {size} entries where other arrays have {sizes[letter]}")
         for name, letter in _INDICES.items():
             indices = getattr(self, name)
             limit = len(PART_NAMES) if letter == "P" else sizes[letter]
@@ -117,10 +118,10 @@ class HandModel:
             with np.load(path, allow_pickle=False) as archive:
                 if "format" not in archive or str(archive["format"]) != FORMAT:
                     raise HandModelError(f"{path} is not a hand model: expected the format mark '{FORMAT}'")
-                missing = [item.name for item in fields(cls) if item.name not in archive]
+                missing = [name for name in _ARRAYS if name not in archive and name not in _OPTIONAL]
                 if missing:
                     raise HandModelError(f"{path} lacks {', '.join(missing)}; write it with HandModel.save")
-                return cls(**{item.name: archive[item.name] for item in fields(cls)})
+                return cls(**{name: archive[name] for name in _ARRAYS if name in archive})
         except (zipfile.BadZipFile, EOFError) as error:
             raise HandModelError(f"{path} is damaged or not an npz file: {error}") from error
         except ValueError as error:
@@ -130,8 +131,12 @@ class HandModel:
 
     def save(self, path: str | Path) -> None:
         """Write a compressed npz file."""
+        np.savez_compressed(path, format=np.array(FORMAT), **self._arrays())  # type: ignore[arg-type]
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """The arrays this hand has, by name."""
         arrays = {item.name: getattr(self, item.name) for item in fields(self)}
-        np.savez_compressed(path, format=np.array(FORMAT), **arrays)
+        return {name: array for name, array in arrays.items() if array is not None}
 
     @property
     def vertex_count(self) -> int:
@@ -164,9 +169,11 @@ class HandModel:
         angles = np.zeros((JOINT_COUNT, 3)) if pose is None else self._expect("pose", pose, (JOINT_COUNT, 3))
         unposed = self.shaped(shape)
         joints = self.joint_regressor.astype(np.float64) @ unposed
-        posed, posed_joints = skin(
-            unposed, joints, rotation_matrices(angles), self.parents, self.skin_weights
-        )
+        rotations = rotation_matrices(angles)
+        if self.pose_basis is not None:
+            entries = (rotations[..., 1:, :, :] - np.eye(3)).reshape(*rotations.shape[:-3], -1)
+            unposed = unposed + np.einsum("vck,...k->...vc", self.pose_basis, entries)
+        posed, posed_joints = skin(unposed, joints, rotations, self.parents, self.skin_weights)
         with_tips = np.concatenate([posed_joints, posed[..., self.tip_vertices, :]], axis=-2)
         return PosedHand(posed.astype(np.float32), with_tips[..., MANO_TO_STANDARD, :].astype(np.float32))
 
@@ -215,7 +222,9 @@ _ARRAYS: dict[str, tuple[type, tuple[int | str, ...]]] = {
     "joint_axes": (np.float32, (JOINT_COUNT, 3, 3)),
     "pose_limits": (np.float32, (JOINT_COUNT, 3, 2)),
     "wrist_ring": (np.int32, ("R",)),
+    "pose_basis": (np.float32, ("V", 3, 9 * (JOINT_COUNT - 1))),
 }
+_OPTIONAL = ("pose_basis",)
 _INDICES = {
     "faces": "V",
     "tip_vertices": "V",

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from h2onet_ros.hand.joints import FINGER_NAMES, MANO_JOINT_NAMES, MANO_PARENTS, PART_NAMES
+from h2onet_ros.hand.joints import FINGER_NAMES, MANO_JOINT_NAMES, MANO_PARENTS
 from h2onet_ros.hand.model import HandModel, rotation_matrices, skin
+from h2onet_ros.hand.parts import parts_from_weights
 from train.open_hand.poses import named_angles, pose_limits, random_angles
 from train.open_hand.regressor import fit_regressor
 from train.open_hand.simplify import simplify
@@ -108,18 +109,6 @@ def posed(
     return skin(vertices, heads, rotations, MANO_PARENTS, samples.weights)
 
 
-def parts(weights: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Part of each vertex (what moves it most) and of each face (the majority of its corners)."""
-    fingers = [
-        weights[:, [MANO_JOINT_NAMES.index(f"{finger}_{i}") for i in (1, 2, 3)]].sum(axis=1)
-        for finger in FINGER_NAMES
-    ]
-    vertex_part = np.argmax(np.stack([*fingers, weights[:, 0]], axis=1), axis=1)
-    a, b, c = vertex_part[faces].T
-    face_part = np.where((a == b) | (a == c), a, np.where(b == c, b, PART_NAMES.index("palm")))
-    return vertex_part, face_part
-
-
 def principal_components(vertices: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean `(V, 3)`, components `(V, 3, count)` in metres per sigma, shares of the variance `(count,)`."""
     flat = vertices.reshape(len(vertices), -1)
@@ -170,7 +159,7 @@ def build_hand(
     )
     kept = mesh.kept
     weights = closed.weights[kept]
-    vertex_part, face_part = parts(weights, mesh.faces)
+    vertex_part, face_part = parts_from_weights(weights, mesh.faces)
     mean, components, variance = principal_components(closed.vertices[:, kept], recipe.component_count)
     used, uv_faces = np.unique(mesh.uv_faces, return_inverse=True)
     hand = HandModel(
