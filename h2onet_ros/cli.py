@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = {
+    "evaluate-bag": ("h2onet_ros.bag.evaluate", "hands of a recording, without ROS, with figures"),
     "demo": ("h2onet_ros.ros.demo", "a camera, the hand node and a recorder, over DDS on this machine"),
 }
 """Subcommand: the module that does it, and what it does."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -225,6 +225,10 @@ class BagSource:
                 info = message
             else:
                 yield Picture(clock.advance(message), image=message, camera_info=info)
+
+    def deserialize(self, message: Message) -> Any:
+        """See `BagReader.deserialize`."""
+        return self._bag.deserialize(message)
 
     def close(self) -> None:
         self._bag.close()

@@ -26,7 +26,8 @@ QUEUE_LENGTH = 30
 class VideoWriter:
     """Writes images to an mp4 file in a thread of its own, each at the place in time that its stamp says.
 
-    `write` never waits for the disk: images that come faster than they are encoded are dropped and counted.
+    `write` does not wait: images that come faster than they can be encoded are dropped and counted. With
+    `waits` it does, and none is dropped.
 
     Attributes:
         path: the file; it appears with the first image.
@@ -34,12 +35,13 @@ class VideoWriter:
         dropped: how many were not, for want of time.
     """
 
-    def __init__(self, path: str | os.PathLike[str], frame_rate: float) -> None:
+    def __init__(self, path: str | os.PathLike[str], frame_rate: float, waits: bool = False) -> None:
         """Raises `DiskFullError` where there is no room to begin with."""
         self.path = Path(path)
         self.images = 0
         self.dropped = 0
         self._frame_rate = frame_rate
+        self._waits = waits
         self._failure: BagError | None = None
         self._queue: Queue[tuple[NDArray[np.uint8], int] | None] = Queue(QUEUE_LENGTH)
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,10 +58,17 @@ class VideoWriter:
         """
         if self._failure:
             raise self._failure
-        try:
-            self._queue.put_nowait((bgr, stamp))
-        except Full:
-            self.dropped += 1
+        while True:
+            try:
+                self._queue.put((bgr, stamp), block=self._waits, timeout=1.0)
+                return
+            except Full:
+                if not self._waits:
+                    self.dropped += 1
+                    return
+                # The thread that takes from the queue may have failed meanwhile.
+                if self._failure:
+                    raise self._failure from None
 
     def close(self) -> None:
         """Write what waits and finish the file; raises as `write` does. Nothing happens the second time."""

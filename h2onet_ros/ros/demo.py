@@ -47,7 +47,7 @@ def arguments(args: Sequence[str] | None) -> argparse.Namespace:
         "--out", metavar="FOLDER", type=Path, default=Path("output/demo"), help="where to write (output/demo)"
     )
     parser.add_argument("--weights", metavar="FOLDER", help="weights bundle (the one that comes along)")
-    parser.add_argument("--engine", default="auto", help="auto, onnxruntime, openvino or tensorrt (auto)")
+    parser.add_argument("--engine", default="auto", help="engine that runs the networks (auto)")
     parser.add_argument("--threads", type=int, default=1, help="threads of the engine (1)")
     parser.add_argument("--markers", action="store_true", help="record the markers for RViz too")
     parser.add_argument("--domain-id", type=int, metavar="N", help="ROS_DOMAIN_ID (a free one)")

@@ -15,8 +15,9 @@ from tqdm import tqdm
 from h2onet_ros.bag.calibration import load_camera
 from h2onet_ros.bag.contact_sheet import contact_sheet, write_image
 from h2onet_ros.bag.errors import BagError
+from h2onet_ros.bag.progress import image_bar
 from h2onet_ros.bag.sources import BagSource, Source, SourceError, VideoSource
-from h2onet_ros.engines.bundle import WeightsBundle, default_bundle_path
+from h2onet_ros.engines import ENGINE_NAMES, WeightsBundle, default_bundle_path
 from h2onet_ros.ros.demo_report import DemoReport
 from h2onet_ros.ros.domain import reserved_domain
 from h2onet_ros.ros.environment import local_environment
@@ -195,14 +196,7 @@ class _Run:
     def _begin(self, children: Supervisor) -> None:
         self._has_begun = True
         children.children[PLAYER].send_line("begin")
-        is_terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=self._expected_images(),
-            unit=" images",
-            dynamic_ncols=is_terminal,
-            mininterval=0.2 if is_terminal else 5.0,
-            file=sys.stderr,
-        )
+        self._bar = image_bar(self._expected_images())
 
     def _expected_images(self) -> int | None:
         options, source = self._options, self._source
@@ -299,6 +293,8 @@ def _check_input(options: argparse.Namespace) -> Source | None:
     if options.calibration:
         load_camera(options.calibration)
     WeightsBundle.load(options.weights or default_bundle_path())
+    if options.engine not in ("auto", *ENGINE_NAMES):
+        raise BagError(f"Expected an engine among auto, {', '.join(ENGINE_NAMES)}, got {options.engine!r}.")
     return source
 
 

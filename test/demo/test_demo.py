@@ -1,6 +1,7 @@
 """The demo as its user starts it: three processes over DDS, and everything that can come between."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -254,6 +255,7 @@ def wrong_bundle(tmp_path):
         (["--bag", bag_of_depth], r"expected an image with one of the encodings .* got '32FC1'"),
         (["--video", "VIDEO", "--weights", "nowhere"], r"nowhere"),
         (["--video", "VIDEO", "--weights", wrong_bundle], r"(?s)model.*something else|something else.*model"),
+        (["--video", "VIDEO", "--engine", "abacus"], r"Expected an engine among auto, .* got 'abacus'"),
         (["--video", "VIDEO", "--calibration", "nowhere.yaml"], r"Cannot read the calibration nowhere.yaml"),
         (["--video", "VIDEO", "--out", "/dev/null/out"], r"Expected a folder to write to, cannot make"),
         (["--video", "VIDEO", "--bag", "b"], r"not allowed with argument --video"),
@@ -270,10 +272,16 @@ def test_bad_input_is_refused_with_one_message(demo, short_video, tmp_path, argu
     assert "Traceback" not in errors and len(re.findall("h2onet_demo: ", errors)) == 1
 
 
-def test_an_engine_that_is_not_there_is_told_by_the_node(demo, short_video):
-    code, errors = demo("--video", short_video, "--engine", "abacus").finish()
+def test_why_the_node_could_not_start_is_told(demo, short_video, weights, tmp_path):
+    # A network that no engine can read, in a bundle whose checksums are right.
+    folder = shutil.copytree(weights, tmp_path / "broken")
+    (folder / "encode.onnx").write_bytes(b"no network")
+    document = json.loads((folder / "bundle.json").read_text())
+    document["sha256"]["encode.onnx"] = hashlib.sha256(b"no network").hexdigest()
+    (folder / "bundle.json").write_text(json.dumps(document))
+    code, errors = demo("--video", short_video, "--weights", folder, "--engine", "onnxruntime").finish()
     assert code == 1
-    assert "The hand node ended too early" in errors and "abacus" in errors and "Traceback" not in errors
+    assert "The hand node ended too early" in errors and "encode.onnx" in errors and "Traceback" not in errors
 
 
 @pytest.mark.skipif(not shutil.which("unshare"), reason="unshare (util-linux) is not there")
