@@ -200,14 +200,19 @@ class H2ONet(nn.Module):
 
         Args:
             images: (F, B, 3, 128, 128); F is 3 (now, short-term past, long-term past) or, single-frame, 1.
+                The multi-frame network takes F = 1 as well, for hands without a past: that frame stands
+                for all three, at a third of the cost.
         """
         frames, batch = images.shape[:2]
-        if frames != self.config.frames or images.shape[2:] != (3, IMAGE_SIZE, IMAGE_SIZE):
+        if frames not in (1, self.config.frames) or images.shape[2:] != (3, IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(
                 f"the {self.config.variant} network needs images of shape "
                 f"({self.config.frames}, B, 3, {IMAGE_SIZE}, {IMAGE_SIZE}), got {tuple(images.shape)}"
             )
         encoded = self.encode(images.flatten(0, 1))
+        if frames < self.config.frames:
+            frames = self.config.frames
+            encoded = FrameFeatures(*(x.repeat(frames, *[1] * (x.ndim - 1)) for x in encoded))
         rotation_6d = self.decoder3d.rot_reg.rotation_6d(encoded.orientation).float()
         vertices = encoded.vertices
         if self.config.multi_frame:
