@@ -53,6 +53,8 @@ def run(options: argparse.Namespace, stop: StopRequest) -> int:
         raise BagError(
             f"Expected a folder to write to, cannot make {options.out}: {error.strerror}. Name another."
         ) from error
+    if stop.is_set():
+        return stop.exit_code
     demo = _Run(options, source, stop)
     with ExitStack() as stack:
         if options.domain_id is None:
