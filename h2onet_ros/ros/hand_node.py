@@ -1,7 +1,7 @@
 """`hand_mesh_node`: camera images in, hands out.
 
 Images are taken in the executor's thread and worked on in another one, so that the node answers while the
-network runs; of the images that arrive meanwhile only the newest is kept.
+network runs; images that waited too long meanwhile make way for newer ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from h2onet_ros.perception.image import ImageError, compressed_to_rgb, image_to_
 from h2onet_ros.perception.pipeline import HandPipeline
 from h2onet_ros.perception.types import Frame
 from h2onet_ros.ros.cameras import CameraSource
-from h2onet_ros.ros.latest import LatestSlot
+from h2onet_ros.ros.image_queue import ImageQueue
 from h2onet_ros.ros.messages import Topology, stamp_from_message
 from h2onet_ros.ros.outputs import HandOutputs
 from h2onet_ros.ros.parameters import declare_parameters, pipeline_config
@@ -31,7 +31,7 @@ COMPLAINT_PERIOD_S = 5.0
 
 # Best effort accepts every publisher's offer, and a late image is worthless.
 SENSOR_QOS = QoSProfile(
-    reliability=QoSReliabilityPolicy.BEST_EFFORT, history=QoSHistoryPolicy.KEEP_LAST, depth=5
+    reliability=QoSReliabilityPolicy.BEST_EFFORT, history=QoSHistoryPolicy.KEEP_LAST, depth=10
 )
 
 
@@ -63,7 +63,7 @@ class HandMeshNode(Node):
         self._outputs = HandOutputs(
             self, parameters, Topology(bundle.info.name, mesh.faces, mesh.vertex_part, mesh.face_part)
         )
-        self._images: LatestSlot[Image | CompressedImage] = LatestSlot()
+        self._images: ImageQueue[Image | CompressedImage] = ImageQueue(parameters.max_wait_s)
         self._subscribe(parameters.compressed)
         self._worker = threading.Thread(target=self._work, name="hands", daemon=True)
         self._worker.start()

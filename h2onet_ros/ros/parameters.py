@@ -53,6 +53,12 @@ class NodeParameters:
     camera_info_wait_s: float = _parameter(
         0.5, "Seconds to wait for camera_info after the first image before assuming a camera.", 0, 60
     )
+    max_wait_s: float = _parameter(
+        0.05,
+        "Seconds after which a waiting image makes way for a newer one; 0: always the newest.",
+        0,
+        1,
+    )
     publish_vertices: bool = _parameter(True, "Send the meshes in ~/hands.")
     publish_markers: bool = _parameter(True, "Offer ~/markers for RViz.")
     publish_points: bool = _parameter(True, "Offer ~/points, the meshes' vertices as a point cloud.")

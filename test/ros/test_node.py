@@ -173,7 +173,7 @@ def test_compressed_images_come_from_the_topic_below_the_image(start_node, peer,
 
 
 def test_a_late_node_takes_the_newest_image_and_counts_the_others(start_node, dialogue, hand_frames):
-    start_node("-p", "camera_info_wait_s:=0.0")
+    start_node("-p", "camera_info_wait_s:=0.0", "-p", "max_wait_s:=0.0")
     dialogue.wait_until_connected()
     dialogue.ask(hand_frames[0])
     answered = len(dialogue.hands)
@@ -183,7 +183,7 @@ def test_a_late_node_takes_the_newest_image_and_counts_the_others(start_node, di
     burst = dialogue.hands[answered:]
     skipped = sum(message.skipped_images for message in burst)
     assert skipped > 0
-    # What is neither answered nor skipped was lost by DDS, which keeps five images for the node.
+    # What is neither answered nor skipped was lost by DDS, which keeps ten images for the node.
     assert len(burst) + skipped <= len(stamps) + 4
     got = [stamp_from_message(message.header.stamp) for message in burst]
     assert got == sorted(got)
