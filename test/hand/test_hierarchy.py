@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from h2onet_ros.hand.hierarchy import MeshHierarchy, closest_barycentric, upsampling_matrix
+from h2onet_ros.hand.model import open_hand
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "parity" / "reference_topology.npz"
 
@@ -63,13 +64,33 @@ def test_every_level_equals_the_published_hierarchy(reference: dict[str, np.ndar
 
 
 def test_reference_edge_rows_differ_from_barycentric_ones(reference: dict[str, np.ndarray]) -> None:
-    vertices, faces = reference["vertices_0"], reference["faces_0"]
-    ours = MeshHierarchy.build(vertices, faces)
-    rows = sum(int(np.sum(np.abs(m.sum(axis=1) - 1) > 1e-5)) for m in ours.upsample)
     theirs = MeshHierarchy.from_arrays(reference)
     quirky = sum(int(np.sum(np.abs(m.sum(axis=1) - 1) > 1e-5)) for m in theirs.upsample)
-    assert rows == 0
     assert 100 <= quirky <= 110
+    for k in range(4):
+        fine, coarse = reference[f"vertices_{k}"], reference[f"vertices_{k + 1}"]
+        ours = upsampling_matrix(fine, coarse, reference[f"faces_{k + 1}"])
+        np.testing.assert_allclose(ours.sum(axis=1), 1, atol=1e-6)
+
+
+def test_open_hand_halves_into_closed_meshes_that_follow_its_poses() -> None:
+    hand = open_hand()
+    hierarchy = MeshHierarchy.build(hand.template, hand.faces)
+    assert hierarchy.vertex_counts == (800, 400, 200, 100, 50)
+    for count, faces in zip(hierarchy.vertex_counts, hierarchy.faces, strict=True):
+        directed = {(int(f[i]), int(f[(i + 1) % 3])) for f in faces for i in range(3)}
+        assert len(directed) == 3 * len(faces)
+        assert {(b, a) for a, b in directed} == directed
+        assert len(faces) == 2 * count - 4, "a closed surface without handles"
+    rng = np.random.default_rng(0)
+    angles = rng.uniform(hand.pose_limits[..., 0], hand.pose_limits[..., 1], (20, 16, 3))
+    level = hand.pose(hand.pose_from_angles(angles)).vertices
+    for kept, matrix, millimetres in zip(
+        hierarchy.kept, hierarchy.upsample, (0.8, 1.5, 2.5, 4.0), strict=True
+    ):
+        coarse = level[:, kept]
+        assert 1000 * np.linalg.norm(matrix @ coarse - level, axis=-1).mean() < millimetres
+        level = coarse
 
 
 def test_levels_halve_and_rows_are_convex(sphere_hierarchy: MeshHierarchy) -> None:
