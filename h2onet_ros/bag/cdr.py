@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-_NANOSECONDS = 1_000_000_000
+from h2onet_ros.bag.units import SECOND
 
 
 def header_stamp(data: bytes | bytearray | memoryview) -> int:
@@ -19,7 +19,7 @@ def header_stamp(data: bytes | bytearray | memoryview) -> int:
         ValueError: for data too short to hold one.
     """
     seconds, nanoseconds = struct.unpack_from(_layout(data), data, 4)
-    return seconds * _NANOSECONDS + nanoseconds
+    return seconds * SECOND + nanoseconds
 
 
 def with_header_stamp(data: bytes | bytearray | memoryview, stamp: int) -> bytes:
@@ -29,7 +29,7 @@ def with_header_stamp(data: bytes | bytearray | memoryview, stamp: int) -> bytes
         ValueError: for data too short to hold a header.
     """
     copy = bytearray(data)
-    struct.pack_into(_layout(data), copy, 4, *divmod(stamp, _NANOSECONDS))
+    struct.pack_into(_layout(data), copy, 4, *divmod(stamp, SECOND))
     return bytes(copy)
 
 

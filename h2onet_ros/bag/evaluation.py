@@ -21,8 +21,9 @@ from h2onet_ros.bag.hands import HandSerialiser
 from h2onet_ros.bag.message_types import COMPRESSED_IMAGE, HAND_ARRAY, MESH_TOPOLOGY, create_typestore
 from h2onet_ros.bag.progress import image_bar
 from h2onet_ros.bag.reader import Message
-from h2onet_ros.bag.sources import SECOND, BagSource, Picture
+from h2onet_ros.bag.sources import BagSource, Picture
 from h2onet_ros.bag.stability import StabilityMetrics
+from h2onet_ros.bag.units import SECOND
 from h2onet_ros.bag.video import VideoWriter
 from h2onet_ros.bag.writer import BagWriter
 from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path

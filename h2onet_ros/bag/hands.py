@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from rosbags.typesys.store import Typestore
 
 from h2onet_ros.bag.message_types import HAND_ARRAY, MESH_TOPOLOGY
+from h2onet_ros.bag.units import SECOND
 from h2onet_ros.hand.joints import JOINT_NAMES, OCCLUSION_NAMES, PART_NAMES, SKELETON
 from h2onet_ros.hand.topology import HandTopology
 from h2onet_ros.perception.types import FrameResult, Hand
 
-SECOND = 1_000_000_000
 LEFT, RIGHT = 0, 1
 
 

@@ -16,8 +16,8 @@ from h2onet_ros.bag.cdr import header_stamp
 from h2onet_ros.bag.errors import BagError
 from h2onet_ros.bag.message_types import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 from h2onet_ros.bag.reader import BagReader, Message, Topic
+from h2onet_ros.bag.units import SECOND
 
-SECOND = 1_000_000_000
 LONGEST_GAP = 5 * SECOND
 """Stamps of a recording that jump by more than this (nanoseconds), or backwards, do not set its pace."""
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from h2onet_ros.bag.units import SECOND
 from h2onet_ros.hand.joints import OCCLUSION_NAMES, SKELETON
 from h2onet_ros.perception.types import FrameResult
 
-SECOND = 1_000_000_000
 REST_SHARE = 0.25
 """The share of a track's images, those with the slowest hand, that count as rest."""
 _WINDOW = 5

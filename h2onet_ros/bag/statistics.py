@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-SECOND = 1_000_000_000
+from h2onet_ros.bag.units import SECOND
 
 
 @dataclass(frozen=True)

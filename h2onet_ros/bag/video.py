@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2onet_ros.bag.errors import BagError, DiskFullError
+from h2onet_ros.bag.units import SECOND
 
-SECOND = 1_000_000_000
 RESERVE = 4 << 20
 """Bytes that are left free: an mp4 file is readable only with the index that is written at its end."""
 LONGEST_STILL = 2.0

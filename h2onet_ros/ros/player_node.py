@@ -23,7 +23,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from h2onet_ros.bag.calibration import fit_camera
 from h2onet_ros.bag.cdr import with_header_stamp
 from h2onet_ros.bag.message_types import COMPRESSED_IMAGE
-from h2onet_ros.bag.sources import SECOND, Picture, Source, SourceError
+from h2onet_ros.bag.sources import Picture, Source, SourceError
+from h2onet_ros.bag.units import SECOND
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.image import compressed_to_rgb, image_to_rgb
 from h2onet_ros.ros.image import rgb_to_compressed

@@ -1,6 +1,7 @@
 """Recordings: what is written comes back, also after a kill, a full disk or damage."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -258,3 +259,23 @@ def test_misuse_of_the_writer_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(BagError, match="Cannot write the recording"):
         BagWriter(tmp_path / "file" / "hands.mcap")
+
+
+@pytest.mark.parametrize("owner", ["h2onet_msgs", "h2onet_ros"])
+def test_the_messages_are_found_where_only_the_package_is_installed(tmp_path, owner):
+    checkout = Path(__file__).resolve().parents[2]
+    shutil.copytree(checkout / "h2onet_ros" / "bag", tmp_path / "site" / "h2onet_ros" / "bag")
+    folder = tmp_path / "prefix" / "share" / owner / "msg"
+    shutil.copytree(checkout / "h2onet_msgs" / "msg", folder)
+    program = (
+        "from h2onet_ros.bag.message_types import *; print(message_folder(), len(create_typestore().types))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ
+        | {"PYTHONPATH": str(tmp_path / "site"), "AMENT_PREFIX_PATH": str(tmp_path / "prefix")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.split()[0] == str(folder), result.stderr
