@@ -14,6 +14,7 @@ from importlib import import_module
 COMMANDS = {
     "evaluate-bag": ("h2onet_ros.bag.evaluate", "hands of a recording, without ROS, with figures"),
     "demo": ("h2onet_ros.ros.demo", "a camera, the hand node and a recorder, over DDS on this machine"),
+    "weights": ("h2onet_ros.weights", "weights bundles: info, export, import of published checkpoints"),
 }
 """Subcommand: the module that does it, and what it does."""
 
