@@ -11,6 +11,7 @@ import numpy as np
 
 from h2onet_ros.hand.model import OPEN_HAND_PATH, HandModel, rotation_matrices
 from train.open_hand.poses import POSE_NAMES, named_angles
+from train.synthetic.geometry import HandSurface
 
 PART_COLOURS = np.array(
     [
@@ -56,30 +57,21 @@ void main() {
 """
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit normals `(V, 3)` of the welded mesh, so that texture seams do not show."""
-    corners = vertices[faces]
-    face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.zeros_like(vertices)
-    for corner in range(3):
-        np.add.at(normals, faces[:, corner], face_normals)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-
-
 class Renderer:
     """Orthographic pictures; inside faces show in magenta."""
 
     def __init__(self, hand: HandModel, skin: np.ndarray | None):
         self.hand = hand
-        self.context = moderngl.create_context(standalone=True, backend="egl")
+        self.surface = HandSurface(hand)
+        self.context = moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]
         self.program = self.context.program(vertex_shader=_VERTEX_SHADER, fragment_shader=_FRAGMENT_SHADER)
         self.target = self.context.framebuffer(
             [self.context.renderbuffer((TILE, TILE), 3, samples=4)],
             self.context.depth_renderbuffer((TILE, TILE), samples=4),
         )
         self.resolved = self.context.framebuffer([self.context.renderbuffer((TILE, TILE), 3)])
-        self.program["extent"].value = HALF_EXTENT
-        self.program["textured"].value = skin is not None
+        self.program["extent"] = HALF_EXTENT
+        self.program["textured"] = skin is not None
         if skin is not None:
             height, width = skin.shape[:2]
             texture = self.context.texture((width, height), 3, np.ascontiguousarray(skin[::-1]).tobytes())
@@ -89,7 +81,7 @@ class Renderer:
 
     def picture(self, vertices: np.ndarray, centre: np.ndarray) -> np.ndarray:
         """`(TILE, TILE, 3)` RGB of `vertices (V, 3)` as the camera sees them."""
-        normals = vertex_normals(vertices, self.hand.faces)
+        normals = self.surface.normals(vertices[None])[0]
         corners = self.hand.faces.ravel()
         colours = np.repeat(PART_COLOURS[self.hand.face_part], 3, axis=0)
         texture = self.hand.uv[self.hand.uv_faces.ravel()]
