@@ -49,12 +49,13 @@ class TrackerConfig:
             raise ValueError(f"TrackerConfig.detect_every: expected at least 1, got {self.detect_every}")
 
 
-# Evidence for left or right is summed as log-odds. One frame says at most 2 (88 %), all together at most 6,
-# so a hand that was clearly right for long changes sides within four clear frames; changing needs more than a
-# tie.
-_FRAME_LOG_ODDS = 2.0
+# Evidence for left or right is summed as log-odds. Frames that follow each other err alike, so one says at most
+# 1.5, near-ties nothing, and all together at most 6: a hand that was clearly right for long changes sides after
+# six clear frames, and changing needs more than a tie.
+_FRAME_LOG_ODDS = 1.5
+_TIE_LOG_ODDS = 0.4
 _TOTAL_LOG_ODDS = 6.0
-_SWITCH_LOG_ODDS = 1.0
+_SWITCH_LOG_ODDS = 2.0
 
 _CLEAR_SIDE = 0.8  # a hand lost as a right one is not found again as one that is left with this probability
 
@@ -127,7 +128,8 @@ class Track:
     def weigh_handedness(self, right: float) -> None:
         """Add one frame's probability of being a right hand."""
         evidence = np.log(max(right, 1e-6) / max(1 - right, 1e-6))
-        evidence = float(np.clip(evidence, -_FRAME_LOG_ODDS, _FRAME_LOG_ODDS))
+        evidence -= np.clip(evidence, -_TIE_LOG_ODDS, _TIE_LOG_ODDS)
+        evidence = np.clip(evidence, -_FRAME_LOG_ODDS, _FRAME_LOG_ODDS)
         self._log_odds = float(np.clip(self._log_odds + evidence, -_TOTAL_LOG_ODDS, _TOTAL_LOG_ODDS))
         needed = 0.0 if self.is_new else _SWITCH_LOG_ODDS
         was_right = self._is_right
