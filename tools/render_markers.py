@@ -84,6 +84,8 @@ def render(markers: Sequence[Any], size: int = 900, turn: float = 0.0) -> NDArra
     listed = [points_of(marker) for marker in markers if marker.points]
     if not listed:
         raise ValueError("expected markers with points, got none")
+    places = [marker.pose.position for marker in markers if marker.text]
+    listed += [np.array([(place.x, place.y, place.z)]) for place in places]
     big = size * OVERSAMPLING
     view = View(np.concatenate(listed), big, turn)
     painters: list[tuple[float, Painter]] = []

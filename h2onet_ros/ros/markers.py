@@ -23,7 +23,7 @@ NAMESPACES = ("mesh", "skeleton", "joints", "label")
 """Namespaces of the markers; the marker's id is the hand's track id."""
 
 LABEL_LENGTH = 24
-BONE_WIDTH, JOINT_SIZE, LABEL_HEIGHT = 0.003, 0.008, 0.02
+BONE_WIDTH, JOINT_SIZE, LABEL_HEIGHT = 0.003, 0.008, 0.015
 LABEL_GAP = 0.02
 """Metres between a hand's highest point (y points down) and its label."""
 LIFETIME_S = 1
