@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 from tqdm import tqdm
@@ -13,7 +14,8 @@ def image_bar(total: int | None) -> tqdm:
     return tqdm(
         total=total or None,
         unit=" images",
-        dynamic_ncols=is_terminal,
+        # A terminal that does not tell its width counts as one of 80 columns; tqdm would draw nothing.
+        ncols=shutil.get_terminal_size().columns if is_terminal else None,
         mininterval=0.2 if is_terminal else 5.0,
         file=sys.stderr,
     )
