@@ -1,6 +1,7 @@
 """The demo as its user starts it: three processes over DDS, and everything that can come between."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -169,6 +171,33 @@ def test_a_signal_in_the_middle_leaves_readable_files(demo, short_video, number)
     summary = json.loads((demo.out / "summary.json").read_text())
     assert len(hands_in(demo.out / "hands.mcap")) == summary["hands"]["answers"] > 0
     assert images_in(demo.out / "overlay.mp4") >= summary["video_images"] > 0
+
+
+def test_ctrl_c_typed_in_a_terminal(environment, tmp_path, weights, short_video):
+    terminal, inside = os.openpty()
+    command = [sys.executable, "-m", "h2onet_ros.ros.demo", "--video", short_video, "--loop"]
+    with subprocess.Popen(
+        [*command, "--out", tmp_path / "out", "--weights", weights],
+        env=environment,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as process:
+        os.close(inside)
+        shown = b""
+        # The bar moves, also in a terminal that has no size.
+        while not re.search(rb"[1-9]\d* images \[", shown):
+            shown += os.read(terminal, 65536)
+        os.write(terminal, b"\x03")
+        with contextlib.suppress(OSError):  # That is how the end of a terminal reads.
+            while True:
+                shown += os.read(terminal, 65536)
+    os.close(terminal)
+    assert process.returncode == 130
+    assert b"Stopped." in shown and b"images sent" in shown and b"Traceback" not in shown
+    assert not processes_of(tmp_path / "out")
 
 
 @pytest.mark.parametrize("child", ["none", "node", "recorder", "camera_player"])
