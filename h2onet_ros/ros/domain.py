@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import random
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 # Domains whose ports lie below those that Linux gives to outgoing connections (ROS 2, "The ROS_DOMAIN_ID").
 DOMAINS = range(1, 102)
@@ -23,14 +20,10 @@ def reserved_domain() -> Iterator[int]:
         RuntimeError: if all are in use.
     """
     for domain in random.sample(DOMAINS, len(DOMAINS)):
-        path = Path(tempfile.gettempdir()) / f"h2onet_ros_domain_{domain}.lock"
-        try:
-            file = path.open("w")
-        except OSError:  # Another user's.
-            continue
-        with file:
+        # A name that the kernel frees when its owner ends, however it ends (unix(7), abstract sockets).
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as claim:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                claim.bind(f"\0h2onet_ros_domain_{domain}")
             except OSError:
                 continue
             if _has_participants(domain):
