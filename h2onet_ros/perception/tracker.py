@@ -49,7 +49,7 @@ class TrackerConfig:
             raise ValueError(f"TrackerConfig.detect_every: expected at least 1, got {self.detect_every}")
 
 
-# Evidence for left or right is summed as log-odds. Frames that follow each other err alike: one says at most 1.5,
+# Evidence for left or right is summed as log-odds. Neighbouring frames err alike: one says at most 1.5,
 # near-ties say nothing, and all together say at most 6. A hand that was clearly right for long changes sides
 # after six clear frames, and changing needs more than a tie.
 _FRAME_LOG_ODDS = 1.5
