@@ -42,8 +42,6 @@ def _run(args: list[str] | None, signals: list[int]) -> int:
     from h2onet_ros.ros.hand_node import HandMeshNode
     from h2onet_ros.ros.parameters import ParameterError
 
-    if signals:
-        return EXIT_OK
     logger = get_logger("hand_mesh_node")
     try:
         rclpy.init(args=args)
@@ -52,8 +50,10 @@ def _run(args: list[str] | None, signals: list[int]) -> int:
         return EXIT_USAGE
     node = None
     try:
-        node = HandMeshNode()
-        rclpy.spin(node)
+        # A signal that came before rclpy had its handlers has not taken the context away.
+        if not signals:
+            node = HandMeshNode()
+            rclpy.spin(node)
     except ExternalShutdownException:
         pass
     except (BundleError, EngineError, NetworkError, ParameterError) as error:
