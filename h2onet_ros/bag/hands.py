@@ -78,6 +78,7 @@ class HandSerialiser:
             region_x=float(hand.region.x),
             region_y=float(hand.region.y),
             region_size=float(hand.region.size),
+            region_angle=float(hand.region.angle),
             wrist=pose,
             joints=[point(*joint) for joint in hand.joints.tolist()],
             vertices=np.asarray(hand.vertices, np.float32).ravel(),

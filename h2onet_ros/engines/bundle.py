@@ -52,6 +52,7 @@ class BundleInfo:
         temporal_offsets_s: age of the short-term and the long-term past moment, seconds.
         crop_scale: side of the crop over the longer side of the box of the hand's image points.
         image_size: side of the crop, pixels.
+        upright: crops are turned so that the hand stands upright; the published weights want them as they are.
         metrics: measured errors, name to value, as far as known.
     """
 
@@ -67,6 +68,7 @@ class BundleInfo:
     temporal_offsets_s: tuple[float, float] = (0.17, 0.33)
     crop_scale: float = 1.5
     image_size: int = 128
+    upright: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

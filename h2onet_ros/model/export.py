@@ -35,6 +35,7 @@ class Provenance:
     training_data: str
     temporal_offsets_s: tuple[float, float] = (0.17, 0.33)
     crop_scale: float = 1.5
+    upright: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
 
 

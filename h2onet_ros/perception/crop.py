@@ -14,6 +14,8 @@ from h2onet_ros.perception.types import FloatArray, Region
 CROP_SCALE = 1.5
 """Side of the region over the longer side of the box of the hand's joints (H2ONet's augmentation code)."""
 
+_KNUCKLES = [5, 9, 13, 17]
+
 
 def region_from_points(
     points: np.ndarray, scale: float = CROP_SCALE, image_size: tuple[int, int] | None = None
@@ -49,16 +51,40 @@ def region_from_points(
     return Region(float(centre[0]), float(centre[1]), float(side.max()))
 
 
+def upright_angle(points: np.ndarray) -> float:
+    """How far to turn a picture anti-clockwise, radians, until the hand's knuckles are above its wrist.
+
+    Args:
+        points: `(21, 2)` pixels.
+    """
+    x, y = np.mean(np.asarray(points, np.float64)[_KNUCKLES], axis=0) - points[0]
+    return float(np.arctan2(x, -y))
+
+
+def upright_region(points: np.ndarray, scale: float = CROP_SCALE) -> Region:
+    """The square region around a hand's image points `(21, 2)`, turned so that the hand stands upright in it.
+
+    Raises:
+        ValueError: as `region_from_points`.
+    """
+    angle = upright_angle(points)
+    turn = crop_affine(Region(0.0, 0.0, 1.0), 1, angle)
+    box = region_from_points(transform_points(turn, points), scale)
+    x, y = transform_points(invert(turn), np.array([box.x, box.y]))
+    return Region(float(x), float(y), box.size, angle)
+
+
 def crop_affine(region: Region, size: int, rotation: float = 0.0, mirror: bool = False) -> np.ndarray:
     """The map `(2, 3)` float64 from image pixels to a crop of `size` pixels.
 
     Args:
-        region: its centre comes to the middle of the crop, its side fills it.
+        region: its centre comes to the middle of the crop, its side fills it, its angle is turned upright.
         size: side of the crop, pixels.
-        rotation: radians; positive turns what the crop shows anti-clockwise (x right, y down).
+        rotation: radians beyond that; positive turns what the crop shows anti-clockwise (x right, y down).
         mirror: swap left and right, before the rotation.
     """
     k = size / region.size
+    rotation = rotation + (-region.angle if mirror else region.angle)
     turn = k * np.array([[np.cos(rotation), np.sin(rotation)], [-np.sin(rotation), np.cos(rotation)]])
     if mirror:
         turn[:, 0] *= -1

@@ -75,8 +75,8 @@ def draw_overlay(
         if options.skeleton:
             _draw_skeleton(image, hand, camera)
         if options.regions:
-            top_left, bottom_right = (_pixel(p) for p in np.reshape(hand.region.corners, (2, 2)))
-            cv2.rectangle(image, top_left, bottom_right, (245, 245, 245), 1, cv2.LINE_AA)
+            outline = np.round(hand.region.outline).astype(np.int32)
+            cv2.polylines(image, [outline], True, (245, 245, 245), 1, cv2.LINE_AA)
     for hand in hands:
         if options.labels:
             _draw_label(image, hand)

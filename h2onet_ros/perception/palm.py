@@ -57,7 +57,9 @@ class PalmDetection:
         direction = self.points[2] - self.points[0]
         direction = direction / max(float(np.hypot(*direction)), 1e-6)
         x, y = (self.box[:2] + self.box[2:]) / 2 + direction * (_REGION_SHIFT * size)
-        return Region(float(x), float(y), max(_REGION_SIZE * size, 1.0))
+        knuckles = self.points[1:5].mean(axis=0) - self.points[0]
+        angle = float(np.arctan2(knuckles[0], -knuckles[1]))
+        return Region(float(x), float(y), max(_REGION_SIZE * size, 1.0), angle)
 
 
 def _anchors() -> FloatArray:

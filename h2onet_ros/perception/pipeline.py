@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,8 +34,7 @@ class PipelineConfig:
     threads: of the palm network and of the hand check; the engine has its own.
     second_look: crop a newly found hand again after a first estimate of where its joints are.
     turn_to_view: the network sees a crop and cannot know where in the image it was; turn its result by the
-    angle
-        between the optical axis and the ray to the crop.
+        angle between the optical axis and the ray to the crop.
     """
 
     max_hands: int = 2
@@ -136,7 +135,7 @@ class HandPipeline:
             )
 
     def _reconstruct(self, frame: Frame, tracks: list[Track], watch: _Stopwatch) -> dict[int, Hand]:
-        regions = [track.region for track in tracks]
+        regions = [self._as_trained(track.region) for track in tracks]
         crops = self._crop(frame, tracks, regions)
         watch.lap("crop")
         features = _each_hand(self.engine.encode(crops))
@@ -168,6 +167,10 @@ class HandPipeline:
             ]
         )
 
+    def _as_trained(self, region: Region) -> Region:
+        """The region as the mesh network wants it: turned upright, or with its sides parallel to the image's."""
+        return region if self.engine.bundle.info.upright else replace(region, angle=0.0)
+
     def _image_points(self, features: FrameFeatures, track: Track, region: Region) -> FloatArray:
         affine = crop_affine(region, self._size, mirror=track.handedness == "left")
         return transform_points(invert(affine), features.uv[0] * self._size).astype(np.float32)
@@ -185,7 +188,7 @@ class HandPipeline:
         for i, track in enumerate(tracks):
             region = self._tracker.region_of(points[i]) if track.is_rough else None
             if region is not None and region.iou(regions[i]) < _LOOK_AGAIN_IOU:
-                better[i] = region
+                better[i] = self._as_trained(region)
         if not better:
             return
         chosen = [tracks[i] for i in better]
@@ -201,6 +204,8 @@ class HandPipeline:
         if track.handedness == "left":
             vertices, joints = vertices * _MIRROR, joints * _MIRROR
             rotation = rotation * np.outer(_MIRROR, _MIRROR)
+        unroll = _roll(region.angle)
+        vertices, joints, rotation = vertices @ unroll.T, joints @ unroll.T, unroll @ rotation
         if self.config.turn_to_view:
             turn = frame.camera.view_rotation(np.array([region.x, region.y])).astype(np.float32)
             vertices, joints, rotation = vertices @ turn.T, joints @ turn.T, turn @ rotation
@@ -225,6 +230,12 @@ class HandPipeline:
             image_points=points,
             reprojection_error=placement.reprojection_error,
         )
+
+
+def _roll(angle: float) -> FloatArray:
+    """Rotation `(3, 3)` about the viewing axis that undoes turning the picture anti-clockwise by `angle`."""
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
 
 
 def _each_hand(features: FrameFeatures) -> list[FrameFeatures]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from h2onet_ros.perception.crop import region_from_points
+from h2onet_ros.perception.crop import upright_region
 from h2onet_ros.perception.types import FloatArray, Handedness, Region
 
 
@@ -293,7 +293,7 @@ class Tracker:
         """The region around a hand's image points `(21, 2)`; None if no hand of this frame can be there."""
         if not np.isfinite(points).all() or np.ptp(points, axis=0).max() < 1:
             return None
-        region = region_from_points(points, self._crop_scale)
+        region = upright_region(points, self._crop_scale)
         return region if self._is_usable(region) else None
 
     @property
@@ -363,6 +363,7 @@ def _follow(before: Region, now: Region) -> Region:
         before.x + gain * (now.x - before.x),
         before.y + gain * (now.y - before.y),
         before.size * float(np.exp(growth)),
+        now.angle,
     )
 
 

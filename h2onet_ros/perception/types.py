@@ -57,14 +57,19 @@ class Frame:
 
 @dataclass(frozen=True)
 class Region:
-    """A square part of an image, sides parallel to it: centre `(x, y)` and side `size`, in pixels."""
+    """A square part of an image: centre `(x, y)` and side `size` in pixels.
+
+    `angle`, in radians, is how far its content must be turned anti-clockwise, as one sees it, for the hand in
+    it to stand upright. Overlaps are compared as if squares were not turned.
+    """
 
     x: float
     y: float
     size: float
+    angle: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite([self.x, self.y, self.size]).all() and self.size > 0):
+        if not (np.isfinite([self.x, self.y, self.size, self.angle]).all() and self.size > 0):
             raise ValueError(f"Region: expected a finite centre and a positive size, got {self}")
 
     @property
@@ -72,6 +77,14 @@ class Region:
         """Left, top, right and bottom edge in pixels."""
         half = self.size / 2
         return self.x - half, self.y - half, self.x + half, self.y + half
+
+    @property
+    def outline(self) -> FloatArray:
+        """The four corners `(4, 2)` of the turned square, in the order they are drawn in."""
+        half = self.size / 2
+        c, s = np.cos(self.angle), np.sin(self.angle)
+        square = np.array([[-half, -half], [half, -half], [half, half], [-half, half]])
+        return (square @ [[c, s], [-s, c]] + [self.x, self.y]).astype(np.float32)
 
     def iou(self, other: Region) -> float:
         """Intersection over union of the two squares, 0 to 1."""
