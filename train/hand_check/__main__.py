@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from train.hand_check.network import INPUT_SIZE, HandCheckNetwork, Probabilities
+from train.hand_check.network import INPUT_SIZE, HandCheckNetwork, Probabilities, right_probability
 from train.hand_check.samples import CheckSamples, Hands, load_backgrounds
 from train.real_crops import RealCrops, RealCropsError
 from train.synthetic.shards import ShardError, ShardSet
@@ -26,15 +26,24 @@ from train.synthetic.shards import ShardError, ShardSet
 EVERY_NTH_BACKGROUND = 5
 VALIDATION_BATCHES = 24
 AVERAGE_DECAY = 0.995
+SOFTENING = 0.02
 
 
-def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy over the answers that were asked for."""
-    asked = targets >= 0
-    losses = nn.functional.binary_cross_entropy_with_logits(
-        logits, targets.clamp(min=0) * 0.96 + 0.02, reduction="none"
+def loss_of(output: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:
+    """Cross-entropies of presence, facing, order and side, and the distance of the joints; see `Target`."""
+    logits, joints = output
+    presence, right, clockwise, flatness = targets[:, :4].unbind(1)
+    palm = (right - clockwise).abs()
+    answers = torch.stack([presence, palm, clockwise], dim=1)
+    weights = torch.stack([torch.ones_like(presence), flatness * presence, flatness * presence], dim=1)
+    softened = answers * (1 - 2 * SOFTENING) + SOFTENING
+    losses = nn.functional.binary_cross_entropy_with_logits(logits, softened, reduction="none")
+    side = nn.functional.binary_cross_entropy(
+        right_probability(logits).clamp(1e-4, 1 - 1e-4), right, reduction="none"
     )
-    return (losses * asked).sum() / asked.sum()
+    distance = (joints - targets[:, 4:].unflatten(1, (21, 2))).abs().mean((1, 2))
+    hands = presence.sum().clamp(min=1)
+    return (losses * weights).sum() / len(targets) + ((0.5 * side + 2 * distance) * presence).sum() / hands
 
 
 def evaluate(
@@ -45,15 +54,16 @@ def evaluate(
     logits, targets = [], []
     with torch.no_grad():
         for _, (images, wanted) in zip(range(batches), samples):
-            logits.append(network(images))
+            logits.append(network(images)[0])
             targets.append(wanted)
-    said, truth = torch.cat(logits) > 0, torch.cat(targets)
-    hands = truth[:, 0] == 1
+    answers, truth = torch.cat(logits), torch.cat(targets)
+    said, hands = answers[:, 0] > 0, truth[:, 0] == 1
+    side = right_probability(answers[hands]) > 0.5
     network.train()
     return {
-        "hands_accepted": said[hands, 0].float().mean().item(),
-        "others_rejected": (~said[~hands, 0]).float().mean().item(),
-        "side_right": (said[hands, 1] == (truth[hands, 1] == 1)).float().mean().item(),
+        "hands_accepted": said[hands].float().mean().item(),
+        "others_rejected": (~said[~hands]).float().mean().item(),
+        "side_right": (side == (truth[hands, 1] == 1)).float().mean().item(),
     }
 
 

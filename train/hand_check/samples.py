@@ -8,7 +8,7 @@ lies between is not asked about.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -16,7 +16,14 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
-from h2onet_ros.perception.crop import CROP_SCALE, crop_affine, region_from_points, warp
+from h2onet_ros.perception.crop import (
+    CROP_SCALE,
+    crop_affine,
+    region_from_points,
+    transform_points,
+    upright_region,
+    warp,
+)
 from h2onet_ros.perception.types import Region
 from train.hand_check.network import INPUT_SIZE
 from train.real_crops import RealCrops
@@ -31,7 +38,33 @@ LEAST_VISIBLE = 0.3
 """Share of the hand's pixels that must be visible for it to count as a hand."""
 PASTED_LESS_THAN = 0.45
 
-HAND, SIDE, NOT_ASKED = 0, 1, -1.0
+
+@dataclass(frozen=True)
+class Target:
+    """What a crop shows.
+
+    Attributes:
+        presence: 1 for a hand, 0 for none. Nothing else is asked about where there is none.
+        right: 1 for a right hand.
+        clockwise: 1 where wrist, index and little knuckle run clockwise in the crop.
+        flatness: how surely that can be seen, 0 (edge on) to 1.
+        joints: `(21, 2)` in [-1, 1] of the crop.
+    """
+
+    presence: float
+    right: float = 0.0
+    clockwise: float = 0.0
+    flatness: float = 0.0
+    joints: np.ndarray = field(default_factory=lambda: np.zeros((21, 2)))
+
+    def row(self) -> np.ndarray:
+        """`(46,)`: the fields one after another."""
+        return np.concatenate(
+            [[self.presence, self.right, self.clockwise, self.flatness], self.joints.ravel()]
+        )
+
+
+NOTHING = Target(0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +104,7 @@ def load_backgrounds(paths: Iterable[Path], longest: int = 900) -> list[np.ndarr
 
 
 class CheckSamples(IterableDataset):
-    """Endless batches: images `(B, 3, 64, 64)`, targets `(B, 2)`, float32; a target of -1 is not asked about.
+    """Endless batches: images `(B, 3, 64, 64)`, targets `(B, 46)` (`Target.row`), float32.
 
     Args:
         pools: sources of hands, drawn from equally often.
@@ -91,13 +124,14 @@ class CheckSamples(IterableDataset):
         while True:
             drawn = [self.draw(rng) for _ in range(self.batch)]
             images = np.stack([image for image, _ in drawn]).transpose(0, 3, 1, 2).astype(np.float32) / 255
-            yield torch.from_numpy(images), torch.tensor([target for _, target in drawn])
+            targets = np.stack([target.row() for _, target in drawn]).astype(np.float32)
+            yield torch.from_numpy(images), torch.from_numpy(targets)
 
-    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, tuple[float, float]]:
-        """One crop `(64, 64, 3)` uint8 and its targets."""
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, Target]:
+        """One crop `(64, 64, 3)` uint8 and what it shows."""
         kind = rng.random()
         if kind < 0.22:
-            image, target = self._background(rng), (0.0, NOT_ASKED)
+            image, target = self._background(rng), NOTHING
         else:
             pool = self.pools[rng.integers(len(self.pools))]
             i = int(rng.integers(len(pool.images)))
@@ -105,9 +139,9 @@ class CheckSamples(IterableDataset):
             if kind < 0.62:
                 image, target = _hand(rng, picture, joints)
             elif kind < 0.84:
-                image, target = _misplaced(rng, picture, joints), (0.0, NOT_ASKED)
+                image, target = _misplaced(rng, picture, joints), NOTHING
             else:
-                image, target = self._pasted_small(rng, picture, joints), (0.0, NOT_ASKED)
+                image, target = self._pasted_small(rng, picture, joints), NOTHING
         return _photographed(rng, image), target
 
     def _background(self, rng: np.random.Generator) -> np.ndarray:
@@ -128,17 +162,22 @@ class CheckSamples(IterableDataset):
         return image
 
 
-def _hand(
-    rng: np.random.Generator, picture: np.ndarray, joints: np.ndarray
-) -> tuple[np.ndarray, tuple[float, float]]:
+def _hand(rng: np.random.Generator, picture: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, Target]:
     """A hand in a region as a tracker (mostly) or a palm detector proposes it."""
-    proper = region_from_points(joints, CROP_SCALE)
+    proper = upright_region(joints, CROP_SCALE)
     spread = 0.45 if rng.random() < 0.6 else 1.0
     size = proper.size * np.exp(spread * rng.uniform(np.log(FILL[0]), np.log(FILL[1])))
     angle, away = rng.uniform(0, 2 * np.pi), NEAR * spread * rng.random() * size
-    region = Region(proper.x + away * np.cos(angle), proper.y + away * np.sin(angle), float(size))
-    image, mirrored = _cut(rng, picture, region)
-    return image, (1.0, 0.0 if mirrored else 1.0)
+    region = Region(
+        proper.x + away * np.cos(angle), proper.y + away * np.sin(angle), float(size), proper.angle
+    )
+    image, affine = _cut(rng, picture, region)
+    placed = transform_points(affine, joints)
+    index, little = placed[5] - placed[0], placed[17] - placed[0]
+    turn = index[0] * little[1] - index[1] * little[0]
+    flatness = min(1.0, 2.5 * abs(turn) / (index @ index + little @ little + 1e-9))
+    right = float(np.linalg.det(affine[:, :2]) > 0)
+    return image, Target(1.0, right, float(turn > 0), flatness, 2 * placed / INPUT_SIZE - 1)
 
 
 def _misplaced(rng: np.random.Generator, picture: np.ndarray, joints: np.ndarray) -> np.ndarray:
@@ -157,11 +196,12 @@ def _misplaced(rng: np.random.Generator, picture: np.ndarray, joints: np.ndarray
 
 def _cut(
     rng: np.random.Generator, picture: np.ndarray, region: Region, size: int = INPUT_SIZE
-) -> tuple[np.ndarray, bool]:
-    """A region turned at random and mirrored half of the time."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """A region turned a little and mirrored half of the time, and the map that did it."""
     mirror = bool(rng.random() < 0.5)
-    rotation = rng.normal(0, 0.6) if rng.random() < 0.7 else rng.uniform(-np.pi, np.pi)
-    return warp(picture, crop_affine(region, size, rotation, mirror), size), mirror
+    rotation = rng.normal(0, 0.3)
+    affine = crop_affine(region, size, rotation, mirror)
+    return warp(picture, affine, size), affine
 
 
 def _photographed(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
