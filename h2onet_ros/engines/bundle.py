@@ -52,7 +52,7 @@ class BundleInfo:
         temporal_offsets_s: age of the short-term and the long-term past moment, seconds.
         crop_scale: side of the crop over the longer side of the box of the hand's image points.
         image_size: side of the crop, pixels.
-        upright: crops are turned so that the hand stands upright; the published weights want them as they are.
+        upright: whether crops are turned until the hand stands upright; the published weights' are not.
         metrics: measured errors, name to value, as far as known.
     """
 

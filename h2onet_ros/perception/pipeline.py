@@ -168,7 +168,7 @@ class HandPipeline:
         )
 
     def _as_trained(self, region: Region) -> Region:
-        """The region as the mesh network wants it: turned upright, or with its sides parallel to the image's."""
+        """The region as the mesh network wants it: turned upright, or with sides parallel to the image's."""
         return region if self.engine.bundle.info.upright else replace(region, angle=0.0)
 
     def _image_points(self, features: FrameFeatures, track: Track, region: Region) -> FloatArray:
