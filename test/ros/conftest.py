@@ -56,7 +56,7 @@ def make_hand() -> Callable[..., Hand]:
             handedness=handedness,
             handedness_score=0.75,
             detection_score=0.875,
-            region=Region(320.5, 240.25, 128.0),
+            region=Region(320.5, 240.25, 128.0, -0.75),
             position=array(3),
             rotation=cv2.Rodrigues(axis)[0].astype(np.float32),
             joints=array(21, 3),
