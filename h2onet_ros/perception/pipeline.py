@@ -10,7 +10,14 @@ import numpy as np
 
 from h2onet_ros.engines.base import Engine, FrameFeatures, FusedHands
 from h2onet_ros.perception import hand_check as check
-from h2onet_ros.perception.crop import crop_affine, crop_image, invert, to_network, transform_points
+from h2onet_ros.perception.crop import (
+    crop_affine,
+    crop_image,
+    invert,
+    region_from_points,
+    to_network,
+    transform_points,
+)
 from h2onet_ros.perception.hand_check import HandCheck
 from h2onet_ros.perception.memory import TemporalMemory
 from h2onet_ros.perception.palm import PalmDetector
@@ -21,7 +28,7 @@ from h2onet_ros.perception.tracker import Track, Tracker, TrackerConfig
 from h2onet_ros.perception.types import FloatArray, Frame, FrameResult, Hand, Region
 
 _MIRROR = np.array([-1, 1, 1], np.float32)
-_LOOK_AGAIN_IOU = 0.85  # a palm's region that fits the hand better than this is not cropped a second time
+_LOOK_AGAIN_IOU, _LOOK_AGAIN_ANGLE = 0.85, 0.2  # a palm's region this close to the hand's is good enough
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ class HandPipeline:
             )
 
     def _reconstruct(self, frame: Frame, tracks: list[Track], watch: _Stopwatch) -> dict[int, Hand]:
-        regions = [self._as_trained(track.region) for track in tracks]
+        regions = [self._as_trained(t.region, None if t.is_rough else t.points) for t in tracks]
         crops = self._crop(frame, tracks, regions)
         watch.lap("crop")
         features = _each_hand(self.engine.encode(crops))
@@ -167,9 +174,14 @@ class HandPipeline:
             ]
         )
 
-    def _as_trained(self, region: Region) -> Region:
-        """The region as the mesh network wants it: turned upright, or with sides parallel to the image's."""
-        return region if self.engine.bundle.info.upright else replace(region, angle=0.0)
+    def _as_trained(self, region: Region, points: FloatArray | None) -> Region:
+        """The region as the mesh network wants it: standing upright, or with its sides along the image's."""
+        info = self.engine.bundle.info
+        if info.upright:
+            return region
+        if points is None:
+            return replace(region, angle=0.0)
+        return region_from_points(points, info.crop_scale)
 
     def _image_points(self, features: FrameFeatures, track: Track, region: Region) -> FloatArray:
         affine = crop_affine(region, self._size, mirror=track.handedness == "left")
@@ -187,8 +199,9 @@ class HandPipeline:
         better: dict[int, Region] = {}
         for i, track in enumerate(tracks):
             region = self._tracker.region_of(points[i]) if track.is_rough else None
-            if region is not None and region.iou(regions[i]) < _LOOK_AGAIN_IOU:
-                better[i] = self._as_trained(region)
+            better_region = None if region is None else self._as_trained(region, points[i])
+            if better_region is not None and not _alike(better_region, regions[i]):
+                better[i] = better_region
         if not better:
             return
         chosen = [tracks[i] for i in better]
@@ -230,6 +243,10 @@ class HandPipeline:
             image_points=points,
             reprojection_error=placement.reprojection_error,
         )
+
+
+def _alike(a: Region, b: Region) -> bool:
+    return a.iou(b) > _LOOK_AGAIN_IOU and np.cos(a.angle - b.angle) > np.cos(_LOOK_AGAIN_ANGLE)
 
 
 def _roll(angle: float) -> FloatArray:

@@ -63,6 +63,7 @@ _MATCH_DISTANCE = 0.5  # between centres, of the regions' mean size
 _WRONG_SIZE = 2.2  # ratio between a hand's region and that of its palm that no pose explains
 _DOUBTFUL_SIZE = 1.6  # ratio to the usual size: the hand has made a fist, or the region is running away
 _USUAL_GAIN = 0.1
+_FREE_TURN = 0.2  # radians per frame that are followed at once
 _LARGEST_GROWTH = 0.2  # of the logarithm of the size, per frame
 _EXPLAINED_OVERLAP = 0.7
 _DUPLICATE_DISTANCE = 0.10  # mean distance of two hands' points, of the region's size
@@ -363,8 +364,13 @@ def _follow(before: Region, now: Region) -> Region:
         before.x + gain * (now.x - before.x),
         before.y + gain * (now.y - before.y),
         before.size * float(np.exp(growth)),
-        now.angle,
+        _follow_angle(before.angle, now.angle),
     )
+
+
+def _follow_angle(before: float, now: float) -> float:
+    turned = (now - before + np.pi) % (2 * np.pi) - np.pi
+    return float(before + turned * np.clip(abs(turned) / _FREE_TURN, 0.4, 1.0))
 
 
 def _distance(a: Region, b: Region) -> float:

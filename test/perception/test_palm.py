@@ -170,3 +170,15 @@ def test_windows_lie_in_the_image_and_cover_it_at_every_other_look(size):
     assert set(windows[::2]) == {(0, 0, *size)}
     for left, top, right, bottom in windows:
         assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_the_region_turns_with_the_hand(detector, real_hands, turns):
+    image = canvas_with(real_hands, {5: (40, 40)}, (240, 240))
+    (before,), (after,) = (
+        detector.detect(image),
+        detector.detect(np.ascontiguousarray(np.rot90(image, turns))),
+    )
+    turned = after.region.angle - before.region.angle + turns * np.pi / 2  # rot90 turns anti-clockwise
+    assert abs((turned + np.pi) % (2 * np.pi) - np.pi) < 0.25
+    assert after.region.size == pytest.approx(before.region.size, rel=0.25)

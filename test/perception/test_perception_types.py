@@ -45,3 +45,10 @@ def test_frames_check_their_image():
         Frame(np.zeros((48, 64, 3), np.float32), 0, camera)
     with pytest.raises(ValueError, match="32 x 48 but the camera is calibrated for 64 x 48"):
         Frame(np.zeros((48, 32, 3), np.uint8), 0, camera)
+
+
+def test_the_outline_of_a_turned_region_has_its_upper_side_where_the_fingers_are():
+    """A hand that points to the right must be turned a quarter anti-clockwise to stand upright."""
+    outline = Region(50, 40, 20, np.pi / 2).outline
+    np.testing.assert_allclose(outline, [[60, 30], [60, 50], [40, 50], [40, 30]], atol=1e-5)
+    np.testing.assert_allclose(outline[:2].mean(0), [60, 40], atol=1e-5)

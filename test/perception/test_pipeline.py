@@ -124,6 +124,30 @@ def test_a_mirrored_recording_gives_mirrored_hands(engine, recording):
     assert compared > 40
 
 
+def test_a_recording_turned_on_its_side_gives_turned_hands(engine, recording):
+    """Anti-clockwise by a quarter: x to the right becomes up, y down becomes right."""
+    if not engine.bundle.info.upright:
+        pytest.skip("these weights were trained on hands as they are, not on upright ones")
+    frames, _ = recording
+    quarter = np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    k = np.array([[545.0, 0, 236.8], [0, 545, 639 - 322.4], [0, 0, 1]])
+    camera = Camera(480, 640, k)
+    one, other = HandPipeline(engine), HandPipeline(engine)
+    compared = 0
+    for frame in frames[60:90]:
+        turned = Frame(np.ascontiguousarray(np.rot90(frame.rgb)), frame.stamp, camera)
+        hands, turned_hands = one.process(frame).hands, other.process(turned).hands
+        if frame.stamp < frames[75].stamp:
+            continue
+        for hand in hands:
+            twin = min(turned_hands, key=lambda h: np.linalg.norm(h.position - quarter @ hand.position))
+            assert twin.handedness == hand.handedness
+            np.testing.assert_allclose(twin.joints, hand.joints @ quarter.T, atol=0.012)
+            assert np.trace(twin.rotation @ (quarter @ hand.rotation).T) > 1 + 2 * np.cos(np.radians(8))
+            compared += 1
+    assert compared > 20
+
+
 def test_a_hand_is_the_same_alone_and_beside_another(engine, recording):
     frames, truth = recording
     both, alone = HandPipeline(engine), HandPipeline(engine)

@@ -3,8 +3,8 @@
     python -m train.detector.fit_palm_region path/to/real_hands.zip --leave-out dwivedi
 
 Detects palms in labelled crops pasted at random into larger images, and prints the mean shift of the hand's
-box along wrist -> middle knuckle and the size of the region, both in palm sizes, fitted without the sources
-left out, and how well the regions agree with the true ones for both groups.
+box towards the knuckles and the size of the region, both in palm sizes, fitted without the sources left out,
+and how well the regions agree with the true ones for both groups.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from h2onet_ros.perception.crop import upright_region
 from h2onet_ros.perception.palm import PalmDetection, PalmDetector
 from h2onet_ros.perception.types import Region
-
-CROP_SCALE = 1.5
 
 
 def detect_pasted(
@@ -77,19 +76,18 @@ def main() -> None:
 
 def report(palms: list[PalmDetection], joints: np.ndarray, left_out: np.ndarray) -> None:
     """Print the fit over palms and joints `(N, 21, 2)`, and how good it is where `left_out` `(N,)` or not."""
-    low, high = joints.min(1), joints.max(1)
-    centre, size = (low + high) / 2, CROP_SCALE * (high - low).max(1)
+    truths = [upright_region(hand) for hand in joints]
+    centre, size = np.array([(r.x, r.y) for r in truths]), np.array([r.size for r in truths])
     boxes = np.stack([palm.box for palm in palms])
     palm_centre, palm_size = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2] - boxes[:, 0]
-    direction = np.stack([palm.points[2] - palm.points[0] for palm in palms])
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    angle = np.array([palm.region.angle for palm in palms])
+    direction = np.stack([np.sin(angle), -np.cos(angle)], 1)
     fitted = ~left_out
     shift = (((centre - palm_centre) * direction).sum(1) / palm_size)[fitted].mean()
     ratio = np.exp(np.log(size / palm_size)[fitted].mean())
     print(f"shift {shift:.3f}   size {ratio:.3f}")
     guess = palm_centre + direction * shift * palm_size[:, None]
     regions = [Region(x, y, s) for (x, y), s in zip(guess, ratio * palm_size)]
-    truths = [Region(x, y, s) for (x, y), s in zip(centre, size)]
     overlap = np.array([a.iou(b) for a, b in zip(regions, truths)])
     for name, group in (("fitted", fitted), ("left out", left_out)):
         if group.any():
