@@ -1,7 +1,11 @@
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+# PyTorch's idle threads spin, which on a machine busy with something else multiplies the time of the tests.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The networks under test are built by the helpers of the model's tests.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))

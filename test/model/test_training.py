@@ -125,11 +125,11 @@ def test_images_of_another_shape_are_refused():
 
 def test_one_frame_stands_for_all_three():
     network = synthetic_hand.small_network("multi_frame")
-    image = torch.rand(1, 2, 3, 128, 128)
+    image = torch.rand(1, 2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         once, thrice = network(image), network(image.repeat(3, 1, 1, 1, 1))
     for name in once._fields:
-        torch.testing.assert_close(getattr(once, name), getattr(thrice, name), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(getattr(once, name), getattr(thrice, name), atol=1e-4, rtol=1e-4)
 
 
 def test_the_6d_rotation_uses_rows_and_is_a_rotation():

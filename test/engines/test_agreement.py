@@ -1,0 +1,57 @@
+"""All engines agree on the weights that come with the package, on real hands, in millimetres."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from h2onet_ros.engines import EngineError, WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.hand import metrics
+
+REAL_HANDS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "real_hands.zip"
+
+pytestmark = [
+    pytest.mark.skipif(not REAL_HANDS.is_file(), reason="no shared/data beside the checkout"),
+    pytest.mark.skipif(not default_bundle_path().is_dir(), reason="the package has no weights yet"),
+]
+
+
+@pytest.fixture(scope="module")
+def crops() -> np.ndarray:
+    """Twelve crops of one and a half times the hand's extent, (12, 3, 128, 128)."""
+    images = []
+    with zipfile.ZipFile(REAL_HANDS) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith((".jpg", ".png")))
+        for name in names[:: len(names) // 12][:12]:
+            image = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR)
+            # The stored crops are twice the hand's extent: cut their middle.
+            images.append(cv2.resize(image[20:140, 20:140, ::-1], (128, 128)).transpose(2, 0, 1))
+    return np.stack(images).astype(np.float32) / 255
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "mean_mm", "largest_mm"),
+    [
+        ("openvino", "float32", 0.005, 0.05),
+        ("openvino", "bfloat16", 0.4, 3.0),
+        ("torch", "float32", 0.005, 0.05),
+    ],
+)
+def test_vertices_agree_with_onnx_runtime(crops, name, precision, mean_mm, largest_mm):
+    bundle = WeightsBundle.load(default_bundle_path())
+    try:
+        engine = create_engine(bundle, name, precision=precision, cache_folder=None)
+    except EngineError as error:
+        pytest.skip(str(error))
+    answers = []
+    for each in (engine, create_engine(bundle, "onnxruntime")):
+        now, short, long = (each.encode(np.roll(crops, moment, axis=0)) for moment in range(3))
+        answers.append(each.fuse(now, short, long))
+    error = 1e3 * metrics.distances(answers[0].vertices, answers[1].vertices)
+    assert error.mean() <= mean_mm
+    assert error.max() <= largest_mm
+    assert np.nanmax(np.abs(answers[0].occlusion - answers[1].occlusion)) <= 0.1
