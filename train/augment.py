@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from h2onet_ros.perception.crop import CROP_SCALE, crop_affine, region_from_points
+from h2onet_ros.perception.crop import CROP_SCALE, crop_affine, region_from_points, upright_angle
 from h2onet_ros.perception.types import Region
 
 
@@ -16,6 +16,7 @@ class CropJitter:
     """How much crops vary about the hand's region.
 
     Attributes:
+        upright: hands are turned upright first, as a tracker does that knows where the knuckles were.
         rotation: the crop is turned by up to this angle either way, radians; pi is the full circle.
         rotate_probability: share of crops that are turned at all.
         scale: standard deviation of the logarithm of the region's size...
@@ -23,7 +24,8 @@ class CropJitter:
         shift: standard deviation of the centre in sides of the region, clipped at 2.5 times that.
     """
 
-    rotation: float = np.pi
+    upright: bool = True
+    rotation: float = 0.6
     rotate_probability: float = 0.8
     scale: float = 0.13
     scale_limits: tuple[float, float] = (0.75, 1.4)
@@ -39,8 +41,8 @@ class PhotoJitter:
         gamma: standard deviation of the logarithm of the tone curve's exponent.
         grey, blur, noise, jpeg, coarse, flat_ends: probabilities; `coarse` is a low resolution scaled
             up, `flat_ends` an over- or under-exposed picture.
-        patches: probability of rectangles of noise or flat colour laid over the crop. Only for samples without
-            occlusion labels, which they would falsify.
+        patches: probability of rectangles of noise or flat colour laid over the crop. Only for samples
+            without occlusion labels, which they would falsify.
     """
 
     gain: float = 0.25
@@ -59,6 +61,11 @@ def random_rotation(jitter: CropJitter, rng: np.random.Generator) -> float:
     if rng.random() >= jitter.rotate_probability:
         return 0.0
     return float(rng.uniform(-jitter.rotation, jitter.rotation))
+
+
+def turned_upright(points: np.ndarray, rotation: float, jitter: CropJitter) -> float:
+    """What a frame with these image points `(21, 2)` is turned by, given its sample's random `rotation`."""
+    return rotation + (upright_angle(points) if jitter.upright else 0.0)
 
 
 def random_affine(
@@ -122,7 +129,9 @@ class Photography:
             image = np.clip(image + grains, 0, 255).astype(np.uint8)
         if self._jpeg:
             file = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self._jpeg])[1]
-            image = cv2.imdecode(file, cv2.IMREAD_COLOR)
+            decoded = cv2.imdecode(file, cv2.IMREAD_COLOR)
+            assert decoded is not None
+            image = decoded
         return image
 
 

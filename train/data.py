@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from h2onet_ros.hand.model import HandModel
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.crop import invert, transform_points
-from train.augment import CropJitter, Photography, PhotoJitter, random_affine, random_rotation
+from train.augment import CropJitter, Photography, PhotoJitter, random_affine, random_rotation, turned_upright
 from train.fit import Fits, meshes
 from train.real_crops import RealCrops
 from train.synthetic.shards import ShardSet, decode
@@ -95,7 +95,7 @@ class RealSource:
         self._camera = fits.camera[rows]
         self._mesh_weight = np.where(fits.good()[rows], mesh_weight, 0.0)
         # Every source counts with the square root of its size: the largest shows only a few people.
-        names, source, sizes = np.unique(crops.sources, return_inverse=True, return_counts=True)
+        _, source, sizes = np.unique(crops.sources, return_inverse=True, return_counts=True)
         share = 1 / np.sqrt(sizes[source])
         self._cumulative = np.cumsum(share / share.sum())
 
@@ -154,6 +154,7 @@ def make_crop(
     frame: Frame, rotation: float, jitter: CropJitter, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Crop, its image points (21, 2) in 0..1, and the rotation label that belongs to it."""
+    rotation = turned_upright(frame.points, rotation, jitter)
     affine = random_affine(frame.points, IMAGE_SIZE, rotation, jitter, rng)
     image = cv2.warpAffine(frame.image, affine, (IMAGE_SIZE, IMAGE_SIZE), flags=cv2.INTER_LINEAR)
     uv = transform_points(affine, frame.points) / IMAGE_SIZE

@@ -42,6 +42,10 @@ class Optimisation:
         weight_decay: of AdamW, for matrices and filters only.
         clip: norm that gradients are clipped to.
         average: decay of the averaged weights, which are what is exported; shorter at the start.
+        orientation_rate: factor on the learning rate of the orientation regressor, whose wide layers have no
+            normalisation and overshoot first.
+        heatmap_weight: weight of `heatmap_loss`, a help that the paper does not have: without it the image
+            points, and all that is read at them, take thousands of steps to leave the mean.
         stage: 1 (canonical shape) or 2 (also orientation), as in the paper.
         bfloat16: compute in bfloat16 where it is safe.
         loss_weights: factor on each named term of `train.losses`; 1 where not named.
@@ -55,6 +59,8 @@ class Optimisation:
     weight_decay: float = 0.01
     clip: float = 1.0
     average: float = 0.999
+    orientation_rate: float = 1.0
+    heatmap_weight: float = 0.0
     stage: int = 2
     bfloat16: bool = True
     loss_weights: dict[str, float] = field(default_factory=dict)
@@ -81,13 +87,13 @@ class Trainer:
         self.elapsed = 0.0
         self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}
         self._faces = torch.as_tensor(network.topology.faces, dtype=torch.int64, device=self.device)
-        self._names = {parameter: name for name, parameter in network.named_parameters()}
-        matrices = [p for p in network.parameters() if p.ndim > 1]
-        vectors = [p for p in network.parameters() if p.ndim <= 1]
+        self._names: dict[Tensor, str] = {p: name for name, p in network.named_parameters()}
+        self._maps: list[Tensor] = []
+        network.backbone.reduce.register_forward_hook(lambda _module, _inputs, maps: self._maps.append(maps))
         self._optimiser = torch.optim.AdamW(
             [
-                {"params": matrices, "weight_decay": optimisation.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
+                {"params": parameters, "weight_decay": decay, "factor": factor}
+                for (decay, factor), parameters in self._groups().items()
             ],
             lr=optimisation.learning_rate,
             fused=True,
@@ -126,14 +132,19 @@ class Trainer:
         o = self.optimisation
         rate = self.learning_rate()
         for group in self._optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         self.network.train()
+        self._maps.clear()
         batch = batch.to(self.device)
         images = batch.images.float() / 255
         with torch.autocast(self.device.type, torch.bfloat16, enabled=o.bfloat16):
             output = self.network(images)
-        terms = h2onet_losses(output, self._targets(batch, output), self._faces, o.stage)
+        if len(images) == 1:
+            output = _distinct_frames(output)
+        terms = h2onet_losses(output, self._targets(batch, output), self._faces, 1 if o.stage == 1 else 2)
         del terms["total"]
+        if o.heatmap_weight:
+            terms["heatmaps"] = o.heatmap_weight * heatmap_loss(self._maps[0], batch.uv.flatten(0, 1))
         terms = {name: value * o.loss_weights.get(name, 1.0) for name, value in terms.items()}
         total = torch.stack(list(terms.values())).sum()
         self._optimiser.zero_grad(set_to_none=True)
@@ -156,6 +167,15 @@ class Trainer:
         self.elapsed += now - (began if self._last_step is None else self._last_step)
         self._last_step = now
         return {**{name: value.item() for name, value in terms.items()}, "total": total.item()}
+
+    def _groups(self) -> dict[tuple[float, float], list[nn.Parameter]]:
+        """Parameters by weight decay and factor on the learning rate."""
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            decay = self.optimisation.weight_decay if parameter.ndim > 1 else 0.0
+            factor = self.optimisation.orientation_rate if ".rot_reg." in name else 1.0
+            groups.setdefault((decay, factor), []).append(parameter)
+        return groups
 
     def _targets(self, batch: Batch, output: TrainingOutput) -> Targets:
         frames = output.uv.shape[0]
@@ -248,6 +268,28 @@ class Trainer:
             stream.write(json.dumps({"step": self.step, "elapsed": round(self.elapsed, 1), **entry}) + "\n")
 
 
+def heatmap_loss(maps: Tensor, uv: Tensor, sigma: float = 0.8) -> Tensor:
+    """Cross-entropy between each point's map, as a distribution over places, and a blob at its true place.
+
+    The backbone turns one map a point into coordinates with fully connected layers, which first have to find
+    out which cell lies where. This tells the maps directly. Points outside the crop do not count.
+
+    Args:
+        maps: (N, 21, H, W), the backbone's maps.
+        uv: (N, 21, 2) true image points, 0..1 across the crop.
+        sigma: of the blob, cells.
+    """
+    height, width = maps.shape[-2:]
+    inside = ((uv > 0) & (uv < 1)).all(-1)
+    cells = uv * uv.new_tensor([width, height]) - 0.5
+    x = torch.arange(width, device=uv.device) - cells[..., :1]
+    y = torch.arange(height, device=uv.device) - cells[..., 1:]
+    squared = y.square().unsqueeze(-1) + x.square().unsqueeze(-2)
+    target = torch.softmax((-squared / (2 * sigma * sigma)).flatten(-2), -1)
+    error = -(target * torch.log_softmax(maps.float().flatten(-2), -1)).sum(-1)
+    return (error * inside).sum() / inside.sum().clamp_min(1)
+
+
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Description and tensors of a checkpoint.
 
@@ -280,6 +322,16 @@ def load_network(folder: str | Path) -> tuple[H2ONet, dict[str, Any]]:
     network = H2ONet(H2ONetConfig(**description["network"]), topology)
     network.load_state_dict(_part(tensors, "average."))
     return network.eval(), description
+
+
+def _distinct_frames(output: TrainingOutput) -> TrainingOutput:
+    """Of a single frame that stood for three: now, which has the fusion's offsets, and one past frame."""
+    per_frame = {
+        name: value[:2]
+        for name, value in output._asdict().items()
+        if name not in ("rotation_offset", "rotation_offset_6d")
+    }
+    return output._replace(**per_frame)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -94,7 +94,8 @@ def predict(
     """
     parts: list[dict[str, np.ndarray]] = []
     for begin in range(0, len(samples), batch):
-        now, uv, rotation, past = [], [], [], ([], [])
+        now, uv, rotation = [], [], []
+        past: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         chosen = samples[begin : begin + batch]
         for number, sample in enumerate(chosen, begin):
             rng = np.random.default_rng([11, number])
@@ -182,10 +183,14 @@ def synthetic_samples(source: SyntheticSource, count: int | None = None) -> list
     return samples
 
 
+def real_rows(source: RealSource, count: int | None = None) -> np.ndarray:
+    """Up to `count` rows of real crops, evenly spread over the source."""
+    return np.linspace(0, len(source) - 1, min(count or len(source), len(source))).round().astype(int)
+
+
 def real_samples(source: RealSource, count: int | None = None) -> list[list[Frame]]:
-    """Up to `count` real crops, evenly spread over the source."""
-    rows = np.linspace(0, len(source) - 1, min(count or len(source), len(source))).round().astype(int)
-    return [[source.frame(int(row))] for row in rows]
+    """The crops of `real_rows`."""
+    return [[source.frame(int(row))] for row in real_rows(source, count)]
 
 
 def _to_input(images: list[np.ndarray]) -> np.ndarray:

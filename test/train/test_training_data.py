@@ -1,0 +1,155 @@
+"""Data sets, fits and batches, through the doors that the training program uses."""
+
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+sys.path.insert(0, str(Path(__file__).parent))
+
+from tiny import write_real, write_synthetic
+
+from h2onet_ros.hand.model import open_hand
+from h2onet_ros.perception.crop import transform_points
+from train.augment import CropJitter, random_affine, turned_upright
+from train.data import Mixture, RealSource, StepBatches, SyntheticSource, make_crop
+from train.fit import Fits, fit, meshes
+from train.real_crops import RealCrops, RealCropsError
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    folder, truth = write_real(tmp_path_factory.mktemp("real"))
+    return RealCrops.load(folder), truth, folder
+
+
+@pytest.fixture(scope="module")
+def fits(crops):
+    return fit(crops[0], open_hand(), steps=150)
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory):
+    return SyntheticSource(write_synthetic(tmp_path_factory.mktemp("synthetic")))
+
+
+def test_left_hands_are_mirrored_and_drawn_over_ones_left_out(crops):
+    loaded, truth, _ = crops
+    assert "dwivedi/00011.jpg" not in loaded.names
+    kept = [i for i in range(13) if i != 6]
+    np.testing.assert_allclose(loaded.joints2d, truth["joints2d"][kept], atol=1e-3)
+    np.testing.assert_allclose(loaded.joints3d, truth["joints"][kept], atol=1e-6)
+    assert loaded.mirrored.any() and not loaded.mirrored.all()
+    for i in range(len(loaded)):
+        # The wrist end of every drawn bone is bright, in the mirrored pictures too.
+        x, y = np.round(loaded.joints2d[i, 5]).astype(int)
+        assert loaded.image(i)[y, x].max() > 120
+
+
+def test_a_zip_file_gives_the_same(crops, tmp_path):
+    loaded, _, folder = crops
+    with zipfile.ZipFile(tmp_path / "real.zip", "w") as archive:
+        for file in folder.rglob("*"):
+            if file.is_file():
+                archive.write(file, file.relative_to(folder))
+    again = RealCrops.load(tmp_path / "real.zip")
+    assert (again.names == loaded.names).all()
+    np.testing.assert_array_equal(again.image(3), loaded.image(3))
+
+
+def test_the_held_out_source_is_not_trained_on(crops):
+    training, held_out = crops[0].split()
+    assert set(training.sources) == {"people"} and set(held_out.sources) == {"dwivedi"}
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "no labels"])
+def test_bad_crops_are_named(tmp_path, damage):
+    folder, _ = write_real(tmp_path / "real", per_source=2)
+    if damage == "missing":
+        (folder / "people/00001.jpg").unlink()
+    elif damage == "short":
+        with np.load(folder / "labels.npz") as stored:
+            arrays = dict(stored)
+        arrays["joints2d"] = arrays["joints2d"][:1]
+        np.savez(folder / "labels.npz", **arrays)
+    else:
+        (folder / "labels.npz").unlink()
+    with pytest.raises(RealCropsError, match="labels|joints2d|00001"):
+        RealCrops.load(folder)
+
+
+def test_fits_find_the_hand_behind_the_landmarks(crops, fits):
+    loaded, truth, _ = crops
+    assert np.median(fits.error) < 0.02
+    assert fits.good().mean() > 0.8
+    vertices, rotation = meshes(fits, open_hand(), np.arange(len(loaded)))
+    kept = [i for i in range(13) if i != 6]
+    cosine = (np.einsum("nij,nij->n", rotation, truth["rotation"][kept]) - 1) / 2
+    assert np.median(np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))) < 12
+    true = truth["vertices"][kept] @ truth["rotation"][kept]
+    regressor = open_hand().standard_regressor()
+    found = vertices - (regressor[0] @ vertices)[:, None]
+    # Weak perspective cannot tell size from distance; the mean shape's size stands.
+    ratio = np.linalg.norm(true, axis=-1).mean(1) / np.linalg.norm(found, axis=-1).mean(1)
+    assert np.linalg.norm(found * ratio[:, None, None] - true, axis=-1).mean() < 0.012
+
+
+def test_fits_survive_the_disk_and_refuse_other_files(fits, tmp_path):
+    fits.save(tmp_path / "fits.npz")
+    again = Fits.load(tmp_path / "fits.npz")
+    np.testing.assert_array_equal(again.pose, fits.pose)
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    with pytest.raises(ValueError, match=r"train\.fit"):
+        Fits.load(tmp_path / "other.npz")
+
+
+def test_labels_follow_the_crop(synthetic):
+    """Whatever the crop, the labels project where a camera that looks at its middle sees them."""
+    rng = np.random.default_rng(3)
+    jitter = CropJitter(rotation=np.pi, rotate_probability=1.0)
+    regressor = open_hand().standard_regressor()
+    for _ in range(10):
+        frame = synthetic.draw(rng, 1)[0]
+        _, uv, rotation = make_crop(frame, float(rng.uniform(-3, 3)), jitter, rng)
+        joints = regressor @ frame.vertices
+        seen = (joints - joints[0]) @ rotation.T
+        flat = seen[:, :2] - seen[:, :2].mean(0)
+        points = uv - uv.mean(0)
+        # The best similarity without a rotation must explain the points up to perspective.
+        scale = (flat * points).sum() / (flat * flat).sum()
+        assert np.abs(flat * scale - points).max() < 0.12 * np.ptp(points)
+        assert scale > 0
+
+
+def test_crops_contain_the_hand_at_the_published_scale():
+    points = np.random.default_rng(0).uniform(40, 120, (21, 2))
+    still = CropJitter(rotate_probability=0.0, scale=0.0, shift=0.0)
+    turn = turned_upright(points, 0.0, still)
+    moved = transform_points(random_affine(points, 128, turn, still, np.random.default_rng(0)), points)
+    np.testing.assert_allclose(np.ptp(moved, axis=0).max(), 128 / 1.5, rtol=1e-6)
+    np.testing.assert_allclose((moved.min(0) + moved.max(0)) / 2, 64, atol=1e-6)
+
+
+def test_batches_belong_to_their_step_and_mix_both_sources(crops, fits, synthetic):
+    real = RealSource(crops[0], fits, open_hand(), 0.5)
+    mixture = Mixture(batch=24, triplet_batch=6, triplet_share=0.5, real_share=0.5)
+    batches = StepBatches(mixture, synthetic, real, seed=1)
+    shapes = set()
+    for step in range(6):
+        first, second = batches[step], batches[step]
+        assert (first.images == second.images).all() and (first.uv == second.uv).all()
+        shapes.add(tuple(first.images.shape[:2]))
+        real_rows = first.occlusion_weight[0] == 0
+        assert real_rows.any() and (~real_rows).any()
+        assert set(first.mesh_weight[0][~real_rows].tolist()) == {1.0}
+        assert set(first.mesh_weight[0][real_rows].tolist()) <= {0.0, 0.5}
+    assert shapes == {(1, 24), (3, 6)}
+    assert not (batches[0].images[0, 0] == batches[1].images[0, 0]).all()
+
+
+def test_nothing_to_train_on_is_refused():
+    with pytest.raises(ValueError, match="synthetic samples, real crops"):
+        StepBatches(Mixture(), None, None, seed=1)

@@ -1,0 +1,93 @@
+"""Turn a run's checkpoint into a weights bundle for the node, and prove that it gives the same hands.
+
+python -m train.export RUN --out FOLDER [--metrics evaluation.json] [--overwrite]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from h2onet_ros.engines import BundleError, WeightsBundle, create_engine
+from h2onet_ros.model import H2ONet
+from h2onet_ros.model.export import Provenance, export_bundle
+from train.run import RunConfig
+from train.run import RunConfig
+from train.trainer import TrainingError, load_network
+from train.validation import NetworkPredictor
+
+TOLERANCE_M = 5e-4
+"""Largest difference of a vertex that storing the weights in half precision may make."""
+
+LICENCE = "Apache-2.0"
+TRAINING_DATA = (
+    "synthetic renders of the open hand (train/synthetic), and 9,244 photographed hands of four public data "
+    "sets (Apache-2.0, MIT, public domain) with points from MediaPipe's landmark network; see docs/weights.md"
+)
+
+
+def largest_difference(network: H2ONet, bundle: WeightsBundle, hands: int = 8) -> float:
+    """Largest distance, metres, between a vertex of the network and of the bundle run by ONNX Runtime."""
+    crops = np.random.default_rng(0).random((3 * hands, 3, 128, 128), np.float32)
+    answers = []
+    for predictor in (NetworkPredictor(network), create_engine(bundle, "onnxruntime", threads=1)):
+        features = predictor.encode(crops)
+        frames = [features.select(np.arange(i * hands, (i + 1) * hands)) for i in range(3)]
+        answers.append(predictor.fuse(*frames).vertices)
+    return float(np.linalg.norm(answers[0] - answers[1], axis=-1).max())
+
+
+def was_trained_upright(run: Path) -> bool:
+    """Whether the run's crops were turned until the hand stood upright; told by its config.yaml."""
+    folder = run if run.is_dir() else run.parent
+    return RunConfig.load(folder / "config.yaml").mixture.crop.upright
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="folder of a run, or its checkpoint")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument("--name", default="open_hand_compact")
+    parser.add_argument("--licence", default=LICENCE)
+    parser.add_argument("--training-data", default=TRAINING_DATA)
+    parser.add_argument("--metrics", type=Path, help="JSON file of train.evaluate, to be kept in the bundle")
+    parser.add_argument("--precision", choices=("float16", "float32"), default="float16")
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+    arguments = parser.parse_args()
+    try:
+        network, description = load_network(arguments.run)
+        metrics = json.loads(arguments.metrics.read_text()) if arguments.metrics else {}
+        provenance = Provenance(
+            arguments.name,
+            "open_hand",
+            arguments.licence,
+            arguments.training_data,
+            upright=was_trained_upright(arguments.run),
+            metrics=metrics,
+        )
+        bundle = export_bundle(
+            network, arguments.out, provenance, arguments.precision, overwrite=arguments.overwrite
+        )
+        difference = largest_difference(network, bundle)
+    except (TrainingError, BundleError, OSError, ValueError) as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 1
+    size = sum(file.stat().st_size for file in arguments.out.iterdir()) / 1e6
+    print(
+        f"{arguments.out}: step {description['step']}, {size:.1f} MB, largest difference of a vertex from "
+        f"the checkpoint {1e3 * difference:.4f} mm"
+    )
+    if difference > TOLERANCE_M:
+        print(f"export: more than {1e3 * TOLERANCE_M} mm: do not use this bundle", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
