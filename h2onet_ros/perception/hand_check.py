@@ -1,4 +1,4 @@
-"""Tells a hand from no hand and a right hand from a left one, on a small crop of a region."""
+"""Tells a hand from no hand and a right hand from a left one, on the crop of a region."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from h2onet_ros.perception.network import load_network
 from h2onet_ros.perception.types import FloatArray, check_array
 
 HAND_CHECK_ASSET = Path(__file__).parents[1] / "assets" / "hand_check" / "hand_check.onnx"
-INPUT_SIZE = 64
+INPUT_SIZE = 224
 
 
 class HandCheck:
@@ -30,8 +30,8 @@ class HandCheck:
         """Probabilities of showing a hand, `(B,)`, and of that being a right hand, `(B,)`.
 
         Args:
-            crops: `(B, 3, 64, 64)` float32 RGB in [0, 1], not mirrored.
+            crops: `(B, 3, 224, 224)` float32 RGB in [0, 1], turned upright, not mirrored.
         """
         check_array("HandCheck", "crops", crops, (None, 3, INPUT_SIZE, INPUT_SIZE))
         presence, right = self._network.run(None, {"image": crops})
-        return presence, right
+        return presence[:, 0], right[:, 0]

@@ -26,8 +26,8 @@ _NMS_IOU = 0.3
 
 
 # How far the middle of the hand's box lies from the palm's towards the knuckles, and the size of the region
-# (1.5 times the joints' box), both in palm sizes. Means over 3,149 detections in labelled photographs of hands:
-# intersection over union with the true region 0.73 on people left out. See train/detector/fit_palm_region.py.
+# (1.5 times the joints' box), both in palm sizes. Means over 3,149 detections in labelled photographs: inter-
+# section over union with the true region 0.73 on people left out. See train/detector/fit_palm_region.py.
 _REGION_SHIFT = 0.34
 _REGION_SIZE = 2.6
 

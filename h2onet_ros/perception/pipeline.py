@@ -28,6 +28,8 @@ from h2onet_ros.perception.tracker import Track, Tracker, TrackerConfig
 from h2onet_ros.perception.types import FloatArray, Frame, FrameResult, Hand, Region
 
 _MIRROR = np.array([-1, 1, 1], np.float32)
+_SETTLED_AGE = 10  # good frames after which a hand need not be checked in every frame
+_CHECK_EVERY = 5  # frames between the checks of a settled hand
 _LOOK_AGAIN_IOU, _LOOK_AGAIN_ANGLE = 0.85, 0.2  # a palm's region this close to the hand's is good enough
 
 
@@ -78,7 +80,7 @@ class HandPipeline:
         self._size = engine.bundle.image_size
         detector = PalmDetector(threshold=self.config.palm_threshold, threads=self.config.threads)
         self._search = PalmSearch(detector)
-        self._check = HandCheck(threads=self.config.threads) if check.HAND_CHECK_ASSET.is_file() else None
+        self._check = HandCheck(threads=self.config.threads)
         self._tracker = Tracker(self.config.max_hands, self.config.tracker, engine.bundle.info.crop_scale)
         self._states: dict[int, _HandState] = {}
 
@@ -113,7 +115,7 @@ class HandPipeline:
         return FrameResult(frame.stamp, frame.frame_id, visible, watch.total())
 
     def _find(self, frame: Frame) -> None:
-        """Bring the tracker up to date: palms where worth it, and the hand check for every region."""
+        """Bring the tracker up to date: palms where worth it, the hand check for every region in doubt."""
         tracker = self._tracker
         found = self._search.collect()
         is_idle = all(track.misses for track in tracker.tracks)
@@ -122,12 +124,12 @@ class HandPipeline:
         candidates = [] if found is None else tracker.associate(found)
         if not is_idle and tracker.wants_detection():
             self._search.begin(frame.rgb)
-        tracks = list(tracker.tracks)
+        tracks = [track for track in tracker.tracks if _is_in_doubt(track)]
         regions = [track.region for track in tracks] + candidates
         if not regions:
             return
         crops = to_network([crop_image(frame.rgb, region, check.INPUT_SIZE) for region in regions])
-        presence, right = self._check(crops) if self._check else np.ones((2, len(crops)), np.float32)
+        presence, right = self._check(crops)
         for track, p, r in zip(tracks, presence, right, strict=False):
             tracker.check(track, float(p), float(r))
         for region, p, r in zip(candidates, presence[len(tracks) :], right[len(tracks) :], strict=True):
@@ -253,6 +255,15 @@ def _roll(angle: float) -> FloatArray:
     """Rotation `(3, 3)` about the viewing axis that undoes turning the picture anti-clockwise by `angle`."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
+
+
+def _is_in_doubt(track: Track) -> bool:
+    """Whether the hand check should look at a followed hand in this frame.
+
+    A hand followed well for a while is looked at now and then, each at its own time.
+    """
+    settled = track.age >= _SETTLED_AGE and not track.misses
+    return not settled or (track.age + track.track_id) % _CHECK_EVERY == 0
 
 
 def _each_hand(features: FrameFeatures) -> list[FrameFeatures]:

@@ -1,12 +1,13 @@
 """Turn a float TFLite network of convolutions into an ONNX graph in NCHW layout.
 
-Covers what MediaPipe's palm network is made of and refuses everything else by name. Written for this purpose
-because the result is then already what an inference engine wants: channels first without a transpose between
-layers, constant paddings inside the convolutions, weights stored as the half floats that the source holds.
+Covers what MediaPipe's palm and hand networks are made of and refuses everything else by name. Written for
+this purpose because the result is then already what an inference engine wants: channels first without a
+transpose between layers, constant paddings inside the convolutions, weights as the source's half floats.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 _TFLITE_DTYPES = {0: np.float32, 1: np.float16, 2: np.int32}
 _SAME = 0
+_NONE, _RELU6 = 0, 3
 
 
 class ConversionError(RuntimeError):
@@ -34,7 +36,7 @@ class _Converter:
         self._initializers: list[onnx.TensorProto] = []
         self._names: dict[int, str] = {}
 
-    def convert(self, output_names: list[str]) -> onnx.ModelProto:
+    def convert(self, output_names: Sequence[str | None], batch: str | None) -> onnx.ModelProto:
         source = int(self._graph.inputs[0])
         n, h, w, c = self._shape(source)
         self._names[source] = "image"
@@ -43,22 +45,35 @@ class _Converter:
             kind = self._codes[max(code.builtinCode, code.deprecatedBuiltinCode)]
             handler = getattr(self, f"_{kind.lower()}", None)
             if handler is None:
-                raise ConversionError(f"expected only layers of the palm network, found {kind}: add it here")
+                raise ConversionError(f"expected layers of the palm and hand networks, found {kind}: add it")
             handler(operator, [int(i) for i in operator.inputs], int(operator.outputs[0]))
         outputs = []
         for tensor, name in zip(self._graph.outputs, output_names, strict=True):
+            if name is None:
+                continue
             self._node("Identity", [self._names[int(tensor)]], name)
-            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, self._shape(int(tensor))))
+            shape = [batch or n, *self._shape(int(tensor))[1:]]
+            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        self._drop_unused({output.name for output in outputs})
         graph = helper.make_graph(
             self._nodes,
-            "palm_detection",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, [n, c, h, w])],
+            "converted_from_tflite",
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch or n, c, h, w])],
             outputs,
             self._initializers,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         onnx.checker.check_model(model, full_check=True)
         return model
+
+    def _drop_unused(self, needed: set[str]) -> None:
+        kept = []
+        for node in reversed(self._nodes):
+            if needed.intersection(node.output):
+                needed |= set(node.input)
+                kept.append(node)
+        self._nodes = kept[::-1]
+        self._initializers = [tensor for tensor in self._initializers if tensor.name in needed]
 
     # -- tensors ---------------------------------------------------------------------------------
 
@@ -105,8 +120,6 @@ class _Converter:
 
     def _padding(self, operator, source: int, output: int, kernel: tuple[int, int]) -> dict[str, Any]:
         options = operator.builtinOptions
-        if options.fusedActivationFunction:
-            raise ConversionError("expected layers without a fused activation")
         strides = [options.strideH, options.strideW]
         before, after = [], []
         for axis in (0, 1):
@@ -126,7 +139,15 @@ class _Converter:
             self._add_weights(f"{name}_bias", self._weights(inputs[2])),
         ]
         geometry = self._padding(operator, inputs[0], output, (weight.shape[2], weight.shape[3]))
-        self._emit("Conv", names, output, group=group, **geometry)
+        activation = operator.builtinOptions.fusedActivationFunction
+        if activation == _NONE:
+            self._emit("Conv", names, output, group=group, **geometry)
+        elif activation == _RELU6:
+            self._node("Conv", names, f"{name}_linear", group=group, **geometry)
+            limits = [self._add_constant(f"{name}_{v}", np.array(v, np.float32)) for v in (0, 6)]
+            self._emit("Clip", [f"{name}_linear", *limits], output)
+        else:
+            raise ConversionError(f"expected no activation or ReLU6, found code {activation}")
 
     def _conv_2d(self, operator, inputs: list[int], output: int) -> None:
         self._convolution(operator, inputs, output, self._weights(inputs[1]).transpose(0, 3, 1, 2), 1)
@@ -156,6 +177,22 @@ class _Converter:
 
     def _add(self, operator, inputs: list[int], output: int) -> None:
         self._emit("Add", [self._names[i] for i in inputs], output)
+
+    def _mean(self, operator, inputs: list[int], output: int) -> None:
+        if sorted(self._constant(inputs[1]).ravel().tolist()) != [1, 2]:
+            raise ConversionError("expected a mean over rows and columns")
+        self._emit("ReduceMean", [self._names[inputs[0]]], output, axes=[2, 3], keepdims=0)
+
+    def _fully_connected(self, operator, inputs: list[int], output: int) -> None:
+        if operator.builtinOptions.fusedActivationFunction != _NONE:
+            raise ConversionError("expected fully connected layers without a fused activation")
+        name = f"fc{output}"
+        weight = self._add_weights(f"{name}_weight", self._weights(inputs[1]))
+        bias = self._add_weights(f"{name}_bias", self._weights(inputs[2]))
+        self._emit("Gemm", [self._names[inputs[0]], weight, bias], output, transB=1)
+
+    def _logistic(self, operator, inputs: list[int], output: int) -> None:
+        self._emit("Sigmoid", [self._names[inputs[0]]], output)
 
     def _max_pool_2d(self, operator, inputs: list[int], output: int) -> None:
         options = operator.builtinOptions
@@ -189,12 +226,13 @@ class _Converter:
         self._emit("Concat", [self._names[i] for i in inputs], output, axis=axis)
 
 
-def convert(data: bytes, output_names: list[str]) -> onnx.ModelProto:
+def convert(data: bytes, output_names: Sequence[str | None], batch: str | None = None) -> onnx.ModelProto:
     """An ONNX model with the arithmetic of the TFLite file `data`.
 
-    The input `image` is (1, 3, H, W) float32; outputs keep TFLite's shapes, named `output_names` in order.
+    The input `image` is (1, 3, H, W) float32; outputs keep TFLite's shapes, named `output_names` in order;
+    those named None are dropped with all that only they need. `batch` names a free first dimension.
 
     Raises:
         ConversionError: the file holds a layer, option or data type this converter does not know.
     """
-    return _Converter(data).convert(output_names)
+    return _Converter(data).convert(output_names, batch)

@@ -1,1 +1,0 @@
-"""The hand check: a small network that tells a hand from no hand and a right hand from a left one."""
