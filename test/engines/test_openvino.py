@@ -43,7 +43,7 @@ def relative_errors(actual, expected) -> dict[str, float]:
 @torch.no_grad()
 @pytest.mark.parametrize("hands", [1, 3])
 @pytest.mark.parametrize(
-    ("precision", "tolerance"), [("float32", 1e-4), pytest.param("bfloat16", 0.05, marks=needs_bfloat16)]
+    ("precision", "tolerance"), [("float32", 1e-4), pytest.param("bfloat16", 0.1, marks=needs_bfloat16)]
 )
 def test_equals_pytorch(pair, hands, precision, tolerance):
     network, bundle = pair
