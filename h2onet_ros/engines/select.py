@@ -109,7 +109,7 @@ def create_engine(
 def _best(bundle: WeightsBundle, options: EngineOptions) -> Engine:
     """OpenVINO for wide networks where it can use bfloat16, else ONNX Runtime.
 
-    Measured on one thread: in bfloat16 OpenVINO needs two thirds of ONNX Runtime's time at width 1, as much at
+    On one thread, in bfloat16 OpenVINO needs two thirds of ONNX Runtime's time at width 1, as much at
     width 0.5; in float32 it gains nothing. ONNX Runtime needs less memory, and computes exactly.
     """
     reason = _why_not_openvino(bundle, options)
