@@ -16,7 +16,6 @@ from h2onet_ros.engines import BundleError, WeightsBundle, create_engine
 from h2onet_ros.model import H2ONet
 from h2onet_ros.model.export import Provenance, export_bundle
 from train.run import RunConfig
-from train.run import RunConfig
 from train.trainer import TrainingError, load_network
 from train.validation import NetworkPredictor
 

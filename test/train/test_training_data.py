@@ -77,7 +77,7 @@ def test_bad_crops_are_named(tmp_path, damage):
         np.savez(folder / "labels.npz", **arrays)
     else:
         (folder / "labels.npz").unlink()
-    with pytest.raises(RealCropsError, match="labels|joints2d|00001"):
+    with pytest.raises(RealCropsError, match=r"labels|joints2d|00001"):
         RealCrops.load(folder)
 
 

@@ -1,6 +1,7 @@
 """A tiny data set: rendered-like samples and real-like crops, written in the true formats."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ def draw_hand(points: np.ndarray, shade: int = 220) -> np.ndarray:
     image = np.full((SIDE, SIDE, 3), 40, np.uint8)
     for finger in range(5):
         chain = [points[0], *points[1 + 4 * finger : 5 + 4 * finger]]
-        for a, b in zip(chain, chain[1:]):
+        for a, b in pairwise(chain):
             colour = (shade, 60 + 40 * finger, 255 - 50 * finger)
             cv2.line(image, np.round(a).astype(int).tolist(), np.round(b).astype(int).tolist(), colour, 5)
     return image
