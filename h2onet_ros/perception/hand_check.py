@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from h2onet_ros.perception.background import Background
+from h2onet_ros.perception.crop import crop_image, to_network
 from h2onet_ros.perception.network import load_network
-from h2onet_ros.perception.types import FloatArray, check_array
+from h2onet_ros.perception.types import FloatArray, Region, check_array
 
 HAND_CHECK_ASSET = Path(__file__).parents[1] / "assets" / "hand_check" / "hand_check.onnx"
 INPUT_SIZE = 224
@@ -35,3 +42,39 @@ class HandCheck:
         check_array("HandCheck", "crops", crops, (None, 3, INPUT_SIZE, INPUT_SIZE))
         presence, right = self._network.run(None, {"image": crops})
         return presence[:, 0], right[:, 0]
+
+
+class RegionCheck:
+    """Checks regions of an image: at once, or beside the mesh network.
+
+    Args:
+        network: the hand check.
+        worker: thread of the background.
+    """
+
+    def __init__(self, network: HandCheck, worker: ThreadPoolExecutor) -> None:
+        self._network = network
+        self._background: Background[dict[int, tuple[float, float]]] = Background(worker)
+
+    def now(self, rgb: NDArray[np.uint8], regions: Sequence[Region]) -> list[tuple[float, float]]:
+        """For each region of the image `(H, W, 3)`: probabilities of a hand, and of a right one."""
+        if not regions:
+            return []
+        crops = to_network([crop_image(rgb, region, INPUT_SIZE) for region in regions])
+        presence, right = self._network(crops)
+        return [(float(p), float(r)) for p, r in zip(presence, right, strict=True)]
+
+    def begin(self, rgb: NDArray[np.uint8], regions: Mapping[int, Region]) -> None:
+        """Check regions, by track id, in the background. The image must not be changed until `collect`."""
+        if regions:
+            self._background.begin(
+                lambda: dict(zip(regions, self.now(rgb, [*regions.values()]), strict=True))
+            )
+
+    def collect(self) -> dict[int, tuple[float, float]]:
+        """What `now` would have said about the regions begun before, by track id."""
+        return self._background.collect() or {}
+
+    def reset(self) -> None:
+        """Forget a check that is under way."""
+        self._background.forget()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from h2onet_ros.engines.base import Engine, FrameFeatures, FusedHands
-from h2onet_ros.perception import hand_check as check
 from h2onet_ros.perception.crop import (
     crop_affine,
     crop_image,
@@ -18,7 +18,7 @@ from h2onet_ros.perception.crop import (
     to_network,
     transform_points,
 )
-from h2onet_ros.perception.hand_check import HandCheck
+from h2onet_ros.perception.hand_check import HandCheck, RegionCheck
 from h2onet_ros.perception.memory import TemporalMemory
 from h2onet_ros.perception.palm import PalmDetector
 from h2onet_ros.perception.placement import place
@@ -79,23 +79,27 @@ class HandPipeline:
         self.config = config or PipelineConfig()
         self._size = engine.bundle.image_size
         detector = PalmDetector(threshold=self.config.palm_threshold, threads=self.config.threads)
-        self._search = PalmSearch(detector)
-        self._check = HandCheck(threads=self.config.threads)
+        worker = ThreadPoolExecutor(1, thread_name_prefix="perception")
+        self._search = PalmSearch(detector, worker)
+        self._check = RegionCheck(HandCheck(threads=self.config.threads), worker)
         self._tracker = Tracker(self.config.max_hands, self.config.tracker, engine.bundle.info.crop_scale)
         self._states: dict[int, _HandState] = {}
 
     def reset(self) -> None:
         """Forget all hands, as if the next frame were the first. Identities are not used again."""
         self._tracker.reset()
+        self._forget()
+
+    def _forget(self) -> None:
         self._search.reset()
+        self._check.reset()
         self._states.clear()
 
     def process(self, frame: Frame) -> FrameResult:
         """The hands of one frame."""
         watch = _Stopwatch()
         if self._tracker.begin(frame.stamp, frame.camera.width, frame.camera.height):
-            self._search.reset()
-            self._states.clear()
+            self._forget()
         self._find(frame)
         least = self.config.tracker.min_presence
         tracks = [track for track in self._tracker.tracks if track.presence >= least]
@@ -117,23 +121,25 @@ class HandPipeline:
     def _find(self, frame: Frame) -> None:
         """Bring the tracker up to date: palms where worth it, the hand check for every region in doubt."""
         tracker = self._tracker
+        followed = {track.track_id: track for track in tracker.tracks if not _is_urgent(track)}
+        for track_id, answer in self._check.collect().items():
+            if track_id in followed:
+                tracker.check(followed[track_id], *answer)
         found = self._search.collect()
-        is_idle = all(track.misses for track in tracker.tracks)
-        if found is None and is_idle and tracker.wants_detection():
+        if found is None and not followed and tracker.wants_detection():
             found = self._search.now(frame.rgb)
         candidates = [] if found is None else tracker.associate(found)
-        if not is_idle and tracker.wants_detection():
+        if followed and tracker.wants_detection():
             self._search.begin(frame.rgb)
-        tracks = [track for track in tracker.tracks if _is_in_doubt(track)]
-        regions = [track.region for track in tracks] + candidates
-        if not regions:
-            return
-        crops = to_network([crop_image(frame.rgb, region, check.INPUT_SIZE) for region in regions])
-        presence, right = self._check(crops)
-        for track, p, r in zip(tracks, presence, right, strict=False):
-            tracker.check(track, float(p), float(r))
-        for region, p, r in zip(candidates, presence[len(tracks) :], right[len(tracks) :], strict=True):
-            tracker.start(region, float(p), float(r))
+
+        urgent = [track for track in tracker.tracks if _is_urgent(track)]
+        answers = self._check.now(frame.rgb, [track.region for track in urgent] + candidates)
+        for track, answer in zip(urgent, answers, strict=False):
+            tracker.check(track, *answer)
+        for region, answer in zip(candidates, answers[len(urgent) :], strict=True):
+            tracker.start(region, *answer)
+        routine = [track for track in followed.values() if not _is_urgent(track) and _is_due(track)]
+        self._check.begin(frame.rgb, {track.track_id: track.region for track in routine})
 
     def _prepare(self, track: Track) -> None:
         if track.switched:
@@ -257,13 +263,14 @@ def _roll(angle: float) -> FloatArray:
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
 
 
-def _is_in_doubt(track: Track) -> bool:
-    """Whether the hand check should look at a followed hand in this frame.
+def _is_urgent(track: Track) -> bool:
+    """Whether nothing may be computed for a followed hand before it was checked."""
+    return track.is_rough or track.misses > 0
 
-    A hand followed well for a while is looked at now and then, each at its own time.
-    """
-    settled = track.age >= _SETTLED_AGE and not track.misses
-    return not settled or (track.age + track.track_id) % _CHECK_EVERY == 0
+
+def _is_due(track: Track) -> bool:
+    """Whether a hand that is followed well should be checked: a settled one now and then, at its own time."""
+    return track.age < _SETTLED_AGE or (track.age + track.track_id) % _CHECK_EVERY == 0
 
 
 def _each_hand(features: FrameFeatures) -> list[FrameFeatures]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
+from h2onet_ros.perception.background import Background
 from h2onet_ros.perception.palm import PalmDetector, search_windows
 from h2onet_ros.perception.types import Region
 
@@ -15,19 +16,22 @@ class PalmSearch:
     """Gives the palm detector one window of the image after another.
 
     The detector takes about half as long as the rest of a frame. A frame that needs its answer waits for it;
-    otherwise it runs beside the mesh network and its answer counts one frame later. That it is always exactly
-    one frame keeps results independent of how busy the processor is.
+    otherwise it runs beside the mesh network and its answer counts one frame later.
+
+    Args:
+        detector: finds palms.
+        worker: thread of the background; one of its own if None.
     """
 
-    def __init__(self, detector: PalmDetector) -> None:
+    def __init__(self, detector: PalmDetector, worker: ThreadPoolExecutor | None = None) -> None:
         self._detector = detector
         self._looks = 0
-        self._pending: Future[list[Region]] | None = None
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="palm_search")
+        self._background: Background[list[Region]] = Background(worker or ThreadPoolExecutor(1))
 
     def reset(self) -> None:
         """Forget a search that is under way, and start with the whole image."""
-        self._looks, self._pending = 0, None
+        self._looks = 0
+        self._background.forget()
 
     def now(self, rgb: NDArray[np.uint8]) -> list[Region]:
         """Regions of palms in the image `(H, W, 3)`, best first."""
@@ -40,12 +44,11 @@ class PalmSearch:
 
     def begin(self, rgb: NDArray[np.uint8]) -> None:
         """Search in the background. The image must not be changed until `collect`."""
-        self._pending = self._worker.submit(self.now, rgb)
+        self._background.begin(lambda: self.now(rgb))
 
     def collect(self) -> list[Region] | None:
         """What the search begun before has found, waiting for it if need be; None if there was none."""
-        pending, self._pending = self._pending, None
-        return None if pending is None else pending.result()
+        return self._background.collect()
 
 
 def _is_cut(region: Region, window: tuple[int, int, int, int], width: int, height: int) -> bool:

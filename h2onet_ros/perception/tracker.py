@@ -37,7 +37,7 @@ class TrackerConfig:
     detect_every: int = 5
     min_presence: float = 0.3
     start_presence: float = 0.5
-    max_error: float = 0.12
+    max_error: float = 0.2
     max_misses: int = 4
     confirm: int = 3
     remember: float = 0.7
@@ -56,6 +56,7 @@ _FRAME_LOG_ODDS = 1.5
 _TIE_LOG_ODDS = 0.4
 _TOTAL_LOG_ODDS = 6.0
 _SWITCH_LOG_ODDS = 2.0
+_PAIR_LOG_ODDS = 0.5  # towards the other side than that of the hand that is followed already
 
 _CLEAR_SIDE = 0.8  # a hand lost as a right one is not found again as one that is left with this probability
 
@@ -126,6 +127,10 @@ class Track:
         """Look for the hand somewhere else: where a palm was found."""
         self.region, self.is_rough, self.mismatches = region, True, 0
 
+    def lean(self, log_odds: float) -> None:
+        """Expect a right hand (positive) or a left one before anything is known."""
+        self._log_odds, self._is_right = log_odds, log_odds >= 0
+
     def weigh_handedness(self, right: float) -> None:
         """Add one frame's probability of being a right hand."""
         evidence = np.log(max(right, 1e-6) / max(1 - right, 1e-6))
@@ -179,6 +184,8 @@ class Tracker:
             self.reset()
         self._stamp, self._size = stamp, (width, height)
         self._since_detection += 1
+        for track in self.tracks:
+            track.switched = False
         limit = self.config.remember * 1e9
         self._lost = [t for t in self._lost if stamp - t.last_seen <= limit]
         return was_reset
@@ -235,6 +242,8 @@ class Tracker:
         if track is None:
             track = Track(self._next_id, region, presence, right, self._stamp)
             self._next_id += 1
+            others = sum(1 if other.handedness == "right" else -1 for other in self.tracks)
+            track.lean(-_PAIR_LOG_ODDS * others)
         else:
             track.move(region)
         if track in self._lost:
