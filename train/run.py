@@ -30,7 +30,7 @@ from train.data import Mixture, RealSource, StepBatches, SyntheticSource, load_s
 from train.fit import Fits, fit
 from train.real_crops import RealCrops, RealCropsError
 from train.synthetic.shards import ShardError
-from train.trainer import Optimisation, Trainer, TrainingError
+from train.trainer import Optimisation, Trainer, TrainingError, load_network
 from train.validation import (
     Frame,
     NetworkPredictor,
@@ -147,11 +147,20 @@ def run(
     hand: HandModel,
     device: str = "cpu",
     progress: bool = True,
+    start: Path | None = None,
 ) -> Trainer:
-    """Train to the end of the schedule, or until interrupted; the checkpoint is written in both cases."""
+    """Train to the end of the schedule, or until interrupted; the checkpoint is written in both cases.
+
+    `start` is another run whose weights a new run begins with.
+    """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     network = H2ONet(config.network, HandTopology.from_hand(hand))
+    if start is not None:
+        other, _ = load_network(start)
+        if other.config != config.network:
+            raise TrainingError(f"{start} is of another network ({other.config}) than the configuration's")
+        network.load_state_dict(other.state_dict())
     trainer = Trainer(network, config.optimisation, out, device)
     if trainer.resume():
         tqdm.write(f"continuing at step {trainer.step}")
@@ -207,6 +216,7 @@ def main() -> int:
     parser.add_argument("--test", type=Path, help="another such folder, for validation")
     parser.add_argument("--real", type=Path, help="folder or zip file of real crops")
     parser.add_argument("--fits", type=Path, help="file of train.fit (default: in --out, made if missing)")
+    parser.add_argument("--from", dest="start", type=Path, help="run whose weights a new run begins with")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
@@ -224,7 +234,16 @@ def main() -> int:
             fits = load_fits(crops, hand, arguments.fits or arguments.out / "fits.npz")
             real, held_out = (RealSource(part, fits, hand, config.real_mesh_weight) for part in crops.split())
         validation = Validation(test, held_out, config.validation_samples)
-        run(config, arguments.out, synthetic, real, validation, hand, arguments.device)
+        run(
+            config,
+            arguments.out,
+            synthetic,
+            real,
+            validation,
+            hand,
+            arguments.device,
+            start=arguments.start,
+        )
     except KeyboardInterrupt:
         print("\nstopped; the checkpoint is written, the same command continues", file=sys.stderr)
         return 130

@@ -42,8 +42,8 @@ class Optimisation:
         weight_decay: of AdamW, for matrices and filters only.
         clip: norm that gradients are clipped to.
         average: decay of the averaged weights, which are what is exported; shorter at the start.
-        orientation_rate: factor on the learning rate of the orientation regressor, whose wide layers have no
-            normalisation and overshoot first.
+        mesh_rate, orientation_rate: factors on the learning rate of the mesh decoder and of the orientation
+            regressor, which have no normalisation and overshoot where the backbone does not yet.
         heatmap_weight: weight of `heatmap_loss`, a help that the paper does not have: without it the image
             points, and all that is read at them, take thousands of steps to leave the mean.
         stage: 1 (canonical shape) or 2 (also orientation), as in the paper.
@@ -59,6 +59,7 @@ class Optimisation:
     weight_decay: float = 0.01
     clip: float = 1.0
     average: float = 0.999
+    mesh_rate: float = 1.0
     orientation_rate: float = 1.0
     heatmap_weight: float = 0.0
     stage: int = 2
@@ -173,7 +174,10 @@ class Trainer:
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.network.named_parameters():
             decay = self.optimisation.weight_decay if parameter.ndim > 1 else 0.0
-            factor = self.optimisation.orientation_rate if ".rot_reg." in name else 1.0
+            factor = 1.0
+            if name.startswith("decoder3d."):
+                o = self.optimisation
+                factor = o.orientation_rate if ".rot_reg." in name else o.mesh_rate
             groups.setdefault((decay, factor), []).append(parameter)
         return groups
 
@@ -256,7 +260,8 @@ class Trainer:
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 value = tensors.get(f"optimiser.{key}.{name}")
                 if value is not None:
-                    state[key] = value if key == "step" else value.to(self.device)
+                    # In the parameter's own layout (channels last): the fused step walks both side by side.
+                    state[key] = value if key == "step" else torch.empty_like(parameter).copy_(value)
             if state:
                 self._optimiser.state[parameter] = state
         self.step, self.elapsed = int(description["step"]), float(description["elapsed"])

@@ -69,6 +69,12 @@ class SqueezeExcite(nn.Module):
         self.fc1 = linear_layer(channels, hidden, norm=True)
         self.fc2 = linear_layer(hidden, channels, norm=True, activation=False)
 
+    def start_even(self) -> None:
+        """Initialise all gates nearly alike, whatever the image."""
+        norm = self.fc2[1]
+        assert isinstance(norm, nn.BatchNorm1d)
+        nn.init.constant_(norm.weight, 0.1)
+
     def forward(self, x: Tensor) -> Tensor:
         average = F.adaptive_avg_pool2d(x, 1).flatten(1)
         gate = torch.sigmoid(self.fc2(self.fc1(average)))

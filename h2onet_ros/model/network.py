@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from h2onet_ros.hand.topology import HandTopology
 
 from .backbone import Backbone
-from .blocks import MobileUnit
+from .blocks import MobileUnit, SqueezeExcite
 from .config import IMAGE_SIZE, H2ONetConfig
 from .decoder import MeshDecoder
 from .fusion import FingerFusion, OcclusionClassifier, choose_unoccluded
@@ -149,6 +149,8 @@ class H2ONet(nn.Module):
         for module in self.backbone.modules():
             if isinstance(module, MobileUnit):
                 module.start_near_identity()
+            elif isinstance(module, SqueezeExcite):
+                module.start_even()
         decoder = self.decoder3d
         with torch.no_grad():
             decoder.head.layer.weight.mul_(HEAD_SCALE)
