@@ -109,7 +109,7 @@ def test_results_are_consistent_in_themselves(results, engine):
 
 
 def assert_same_hand(hand, joints, rotation, occlusion):
-    """The same up to what starting from slightly different regions leaves: the distance is the least certain."""
+    """The same up to what starting from slightly different regions leaves; the distance is least certain."""
     np.testing.assert_allclose(hand.position[2], joints[0, 2], rtol=0.12)
     np.testing.assert_allclose(hand.joints / hand.position[2], joints / joints[0, 2], atol=0.05)
     assert np.trace(hand.rotation @ rotation.T) > 1 + 2 * np.cos(np.radians(15))
