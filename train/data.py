@@ -19,35 +19,12 @@ from h2onet_ros.hand.model import HandModel
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.crop import invert, transform_points
 from train.augment import CropJitter, Photography, PhotoJitter, random_affine, random_rotation, turned_upright
+from train.datasets.base import Frame
 from train.fit import Fits, meshes
 from train.real_crops import RealCrops
 from train.synthetic.shards import ShardSet, decode
 
 IMAGE_SIZE = 128
-
-
-@dataclass
-class Frame:
-    """One picture with what is known of it, in pixels of the picture and in its camera's axes.
-
-    Attributes:
-        image: (H, W, 3) uint8.
-        points: (21, 2) pixels.
-        camera: (3, 3) intrinsics of the picture.
-        vertices: (V, 3) canonical, metres; anything where `mesh_weight` is 0.
-        rotation: (3, 3) canonical to camera axes.
-        occlusion: (6,).
-        mesh_weight, occlusion_weight: 0 where not known.
-    """
-
-    image: np.ndarray
-    points: np.ndarray
-    camera: np.ndarray
-    vertices: np.ndarray
-    rotation: np.ndarray
-    occlusion: np.ndarray
-    mesh_weight: float = 1.0
-    occlusion_weight: float = 1.0
 
 
 class SyntheticSource:

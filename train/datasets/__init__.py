@@ -1,0 +1,1 @@
+"""Published data sets of hands as sources of training and evaluation frames."""
