@@ -14,9 +14,9 @@ from rosbags.rosbag2 import Reader
 
 from h2onet_msgs.msg import HandArray, MeshTopology
 from h2onet_ros.bag.evaluate import main
+from h2onet_ros.bag.evaluation.stability import StabilityMetrics, bone_length_variation, jitter_at_rest
 from h2onet_ros.bag.hands import HandSerialiser
 from h2onet_ros.bag.message_types import COMPRESSED_IMAGE, HAND_ARRAY, create_typestore
-from h2onet_ros.bag.stability import StabilityMetrics, bone_length_variation, jitter_at_rest
 from h2onet_ros.bag.writer import BagWriter
 from h2onet_ros.engines import WeightsBundle, default_bundle_path
 from h2onet_ros.perception.types import FrameResult, Hand, Region
@@ -133,7 +133,8 @@ def test_every_image_is_processed_and_recorded(make_bag, weights, tmp_path):
     assert metrics["images"] == 20 and metrics["is_complete"] and metrics["hands"] == 0
     assert cv2.VideoCapture(str(out / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 20
     run = json.loads((out / "run.json").read_text())
-    assert sum(run["processing_time"]["histogram"]["counts"]) == 20 and not run["problems"]
+    timings = json.loads((out / "timings.json").read_text())
+    assert sum(timings["processing_time"]["histogram"]["counts"]) == 20 and not run["problems"]
 
 
 def test_parts_of_a_recording(make_bag, weights, tmp_path):

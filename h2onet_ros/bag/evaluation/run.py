@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,13 @@ import numpy as np
 from h2onet_ros.bag.calibration import fit_camera, load_camera
 from h2onet_ros.bag.cdr import header_stamp
 from h2onet_ros.bag.errors import BagError, DiskFullError
+from h2onet_ros.bag.evaluation.settings import EvaluationResult, EvaluationSettings
+from h2onet_ros.bag.evaluation.stability import StabilityMetrics
 from h2onet_ros.bag.hands import HandSerialiser
 from h2onet_ros.bag.message_types import COMPRESSED_IMAGE, HAND_ARRAY, MESH_TOPOLOGY, create_typestore
 from h2onet_ros.bag.progress import image_bar
 from h2onet_ros.bag.reader import Message
 from h2onet_ros.bag.sources import BagSource, Picture
-from h2onet_ros.bag.stability import StabilityMetrics
 from h2onet_ros.bag.units import SECOND
 from h2onet_ros.bag.video import VideoWriter
 from h2onet_ros.bag.writer import BagWriter
@@ -38,31 +38,39 @@ HANDS_TOPIC, TOPOLOGY_TOPIC = "/hand_mesh_node/hands", "/hand_mesh_node/topology
 """The node's names, so that what displays the node's hands displays these."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of an evaluation: a table for people, and what went wrong, a sentence each."""
+def evaluate(
+    bag: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    settings: EvaluationSettings | None = None,
+    *,
+    is_interrupted: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[int, int | None], None] | None = None,
+) -> EvaluationResult:
+    """Process the images of one topic of a recording and write everything to the folder `out`.
 
-    table: str
-    problems: list[str]
-
-
-def evaluate(options: argparse.Namespace, is_interrupted: Callable[[], bool]) -> Outcome:
-    """Process the recording's images; see `evaluate.arguments` for the options.
+    Args:
+        bag: rosbag2 folder, or an .mcap or .db3 file.
+        out: folder; made if need be.
+        settings: what to do.
+        is_interrupted: asked between images; what was done until then is kept.
+        on_progress: told images done and images expected (None: unknown), instead of a progress bar.
 
     Raises:
         BagError, BundleError, EngineError, NetworkError: for input that cannot be used; nothing is written.
         CameraError: for a camera info that is no pinhole camera's.
     """
-    source = BagSource(options.bag, options.topic)
-    camera = load_camera(options.calibration) if options.calibration else None
-    bundle = WeightsBundle.load(options.weights or default_bundle_path())
-    engine = create_engine(bundle, options.engine, threads=options.threads)
-    pipeline = HandPipeline(engine, PipelineConfig(max_hands=options.max_hands))
-    _prepare_folder(options.out, options.force)
+    settings = settings or EvaluationSettings()
+    out = Path(out)
+    source = BagSource(bag, settings.topic)
+    camera = load_camera(settings.calibration) if settings.calibration else None
+    bundle = WeightsBundle.load(settings.weights or default_bundle_path())
+    engine = create_engine(bundle, settings.engine, threads=settings.threads)
+    pipeline = HandPipeline(engine, PipelineConfig(max_hands=settings.max_hands))
+    _prepare_folder(out, settings.existing == "replace")
     with ExitStack() as stack:
         stack.callback(source.close)
-        run = _Evaluation(options, source, camera, bundle, pipeline, stack)
-        run.process(is_interrupted)
+        run = _Evaluation(Path(bag), out, settings, source, camera, bundle, pipeline, stack)
+        run.process(is_interrupted, on_progress)
     return run.conclude(engine.description)
 
 
@@ -71,14 +79,18 @@ class _Evaluation:
 
     def __init__(
         self,
-        options: argparse.Namespace,
+        bag: Path,
+        out: Path,
+        settings: EvaluationSettings,
         source: BagSource,
         camera: Camera | None,
         bundle: WeightsBundle,
         pipeline: HandPipeline,
         stack: ExitStack,
     ) -> None:
-        self._options = options
+        self._path = bag
+        self._out = out
+        self._settings = settings
         self._source = source
         self._cameras = _Cameras(camera)
         self._bundle = bundle
@@ -90,26 +102,34 @@ class _Evaluation:
         self._times: list[float] = []
         self._seconds = 0.0
         self._is_complete = False
+        self._is_interrupted = False
         typestore = create_typestore()
         self._serialiser = HandSerialiser(typestore)
-        self._bag = stack.enter_context(BagWriter(options.out / "hands.mcap", typestore))
+        self._bag = stack.enter_context(BagWriter(out / "hands.mcap", typestore))
         self._bag.add_topic(TOPOLOGY_TOPIC, MESH_TOPOLOGY, latched=True)
         self._bag.add_topic(HANDS_TOPIC, HAND_ARRAY)
         self._video: VideoWriter | None = None
-        if options.video:
-            rate = max(source.frame_rate / options.every, 1.0)
-            self._video = stack.enter_context(VideoWriter(options.out / "overlay.mp4", rate, waits=True))
+        if settings.video:
+            rate = max(source.frame_rate / settings.every, 1.0)
+            self._video = stack.enter_context(VideoWriter(out / "overlay.mp4", rate, waits=True))
 
-    def process(self, is_interrupted: Callable[[], bool]) -> None:
+    def process(
+        self, is_interrupted: Callable[[], bool], on_progress: Callable[[int, int | None], None] | None
+    ) -> None:
         """Go through the images until the end, an interruption, or a full disk."""
         start = time.monotonic()
+        expected = self._expected_images()
         try:
-            with image_bar(self._expected_images()) as bar:
-                for picture in self._pictures():
+            with ExitStack() as stack:
+                if on_progress is None:
+                    bar = stack.enter_context(image_bar(expected))
+                    on_progress = lambda done, total: bar.update(done - bar.n)  # noqa: E731
+                for number, picture in enumerate(self._pictures(), 1):
                     if is_interrupted():
+                        self._is_interrupted = True
                         return
                     self._process(picture)
-                    bar.update()
+                    on_progress(number, expected)
             self._is_complete = True
         except DiskFullError as error:
             self._problems.append(str(error))
@@ -119,7 +139,7 @@ class _Evaluation:
             self._seconds = time.monotonic() - start
             self._close()
 
-    def conclude(self, engine: str) -> Outcome:
+    def conclude(self, engine: str) -> EvaluationResult:
         """Write the figures."""
         if self._unreadable:
             self._problems.append(
@@ -131,25 +151,24 @@ class _Evaluation:
             "is_complete": self._is_complete,
         }
         run = {
-            "bag": str(self._options.bag),
+            "bag": str(self._path),
             "source": self._source.description,
             "weights": self._bundle.info.name,
             "weights_digest": self._bundle.digest,
             "engine": engine,
-            "options": {key: str(value) for key, value in sorted(vars(self._options).items())},
-            "seconds": self._seconds,
-            "processing_time": _distribution(self._times),
+            "options": self._settings.as_dict(),
             "problems": self._problems,
         }
-        for name, content in (("metrics.json", metrics), ("run.json", run)):
+        timings = {"seconds": self._seconds, "processing_time": _distribution(self._times)}
+        for name, content in (("metrics.json", metrics), ("run.json", run), ("timings.json", timings)):
             try:
-                (self._options.out / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+                (self._out / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             except OSError as error:
-                self._problems.append(f"Cannot write {self._options.out / name}: {error.strerror}.")
-        return Outcome(_table(metrics, run), self._problems)
+                self._problems.append(f"Cannot write {self._out / name}: {error.strerror}.")
+        return EvaluationResult(self._out, metrics, run, timings, self._problems, self._is_interrupted)
 
     def _expected_images(self) -> int:
-        options, source = self._options, self._source
+        options, source = self._settings, self._source
         count = max((source.frame_count or 0) - options.start * source.frame_rate, 0)
         if options.seconds:
             count = min(count, options.seconds * source.frame_rate)
@@ -157,12 +176,12 @@ class _Evaluation:
 
     def _pictures(self) -> Iterator[Picture]:
         """The images that were asked for."""
-        begin = self._options.start * SECOND
-        end = begin + self._options.seconds * SECOND if self._options.seconds else float("inf")
+        begin = self._settings.start * SECOND
+        end = begin + self._settings.seconds * SECOND if self._settings.seconds else float("inf")
         for number, picture in enumerate(self._source.pictures()):
             if picture.time >= end:
                 return
-            if picture.time >= begin and number % self._options.every == 0:
+            if picture.time >= begin and number % self._settings.every == 0:
                 yield picture
 
     def _process(self, picture: Picture) -> None:
@@ -226,7 +245,7 @@ class _Cameras:
 
 
 def _prepare_folder(out: Path, is_forced: bool) -> None:
-    names = ("hands.mcap", "metrics.json", "run.json", "overlay.mp4")
+    names = ("hands.mcap", "metrics.json", "timings.json", "run.json", "overlay.mp4")
     there = [name for name in names if (out / name).exists()]
     if there and not is_forced:
         raise BagError(
@@ -253,9 +272,11 @@ def _distribution(seconds: list[float]) -> dict[str, Any]:
     }
 
 
-def _table(metrics: dict[str, Any], run: dict[str, Any]) -> str:
-    images, seconds = metrics["images"], run["seconds"]
-    times = run["processing_time"]
+def summary_table(result: EvaluationResult) -> str:
+    """The result in words, a line each."""
+    metrics, run = result.metrics, result.run
+    images, seconds = metrics["images"], result.timings["seconds"]
+    times = result.timings["processing_time"]
     rows = [
         ("source", run["source"]),
         ("weights, engine", f"{run['weights']}, {run['engine']}"),

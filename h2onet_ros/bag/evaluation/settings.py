@@ -1,0 +1,105 @@
+"""What an evaluation is asked for and what comes of it: plain values, which travel to other processes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+Existing = Literal["refuse", "replace", "resume"]
+
+EXIT_OK, EXIT_LOSSES, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+TRUTH_TOPIC = "/ground_truth/hands"
+"""Where a recording carries its own ground truth (`HandArray`); looked for without being asked."""
+
+
+def topic_folder(topic: str) -> str:
+    """The name of the folder for an image topic, where several of a recording are evaluated."""
+    return topic.strip("/").replace("/", "_")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Choices of one evaluation: one recording, one image topic.
+
+    Attributes:
+        topic: image topic; None for the one with most images.
+        calibration: camera_info YAML file in place of the recorded camera info.
+        weights: weights bundle; None for the one that comes along.
+        engine, threads: what runs the mesh network.
+        max_hands: hands followed at the same time.
+        every: process every n-th image only.
+        start, seconds: part of the recording, seconds from its first image; None: to the end.
+        truth: ground truth, a `HandArray` topic of the recording or a file; None: the topic `TRUTH_TOPIC`
+            where the recording has it; "none": no truth.
+        truth_offset: seconds added to the truth's stamps.
+        video: write an overlay video.
+        with_images: copy the images into the results, so that they play alone.
+        report: write report.html.
+        existing: what to do where the folder holds an evaluation already.
+    """
+
+    topic: str | None = None
+    calibration: str | None = None
+    weights: str | None = None
+    engine: str = "auto"
+    threads: int = 1
+    max_hands: int = 2
+    every: int = 1
+    start: float = 0.0
+    seconds: float | None = None
+    truth: str | None = None
+    truth_offset: float = 0.0
+    video: bool = False
+    with_images: bool = False
+    report: bool = True
+    existing: Existing = "refuse"
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "max_hands", "every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(f"seconds: expected a positive number, got {self.seconds:g}")
+        if not self.start >= 0:
+            raise ValueError(f"start: expected 0 or more, got {self.start:g}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as for a JSON file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> EvaluationSettings:
+        """The settings of `as_dict`; names that are not known are an error."""
+        unknown = set(values) - {one.name for one in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What came of an evaluation; the same is in the folder.
+
+    Attributes:
+        out: the folder.
+        metrics: as in metrics.json.
+        run: as in run.json.
+        timings: as in timings.json.
+        problems: what went wrong, a sentence each.
+        is_interrupted: it was stopped before the recording's end.
+    """
+
+    out: Path
+    metrics: dict[str, Any]
+    run: dict[str, Any]
+    timings: dict[str, Any]
+    problems: list[str] = field(default_factory=list)
+    is_interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0: all that was asked for was processed; 1: some was lost; 130: interrupted."""
+        if self.is_interrupted:
+            return EXIT_INTERRUPTED
+        return EXIT_LOSSES if self.problems else EXIT_OK
