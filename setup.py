@@ -48,7 +48,17 @@ setup(
         "mano": ["smplx"],
         "openvino": ["openvino>=2024.0"],
         "tensorrt": ["tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs"],
-        "train": ["moderngl", "onnx>=1.16", "safetensors", "scipy", "torch>=2.2"],
+        "train": [
+            "lightning-fabric>=2.2",
+            "matplotlib",
+            "moderngl",
+            "onnx>=1.16",
+            "pyyaml",
+            "safetensors",
+            "scipy",
+            "tensorboard",
+            "torch>=2.2",
+        ],
         "test": ["hypothesis", "mypy", "pytest", "pyyaml", "ruff", "setuptools"],
     },
     entry_points={

@@ -15,9 +15,9 @@ import numpy as np
 from h2onet_ros.engines import BundleError, WeightsBundle, create_engine
 from h2onet_ros.model import H2ONet
 from h2onet_ros.model.export import Provenance, export_bundle
+from train.evaluation.predictors import NetworkPredictor
 from train.run import RunConfig
 from train.trainer import TrainingError, load_network
-from train.validation import NetworkPredictor
 
 TOLERANCE_M = 5e-4
 """Largest difference of a vertex that storing the weights in half precision may make."""

@@ -31,15 +31,7 @@ from train.fit import Fits, fit
 from train.real_crops import RealCrops, RealCropsError
 from train.synthetic.shards import ShardError
 from train.trainer import Optimisation, Trainer, TrainingError, load_network
-from train.validation import (
-    Frame,
-    NetworkPredictor,
-    metrics_2d,
-    metrics_3d,
-    predict,
-    real_samples,
-    synthetic_samples,
-)
+from train.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -115,27 +107,6 @@ def load_fits(crops: RealCrops, hand: HandModel, path: Path) -> Fits:
     path.parent.mkdir(parents=True, exist_ok=True)
     fits.save(path)
     return fits
-
-
-class Validation:
-    """The held-out samples of a run, kept in memory."""
-
-    def __init__(self, test: SyntheticSource | None, held_out: RealSource | None, count: int) -> None:
-        self._synthetic: list[list[Frame]] = synthetic_samples(test, count) if test else []
-        self._real: list[list[Frame]] = real_samples(held_out, count) if held_out and len(held_out) else []
-
-    def __call__(self, network: H2ONet) -> dict[str, float]:
-        predictor = NetworkPredictor(network)
-        regressor = network.topology.joint_regressor
-        found: dict[str, float] = {}
-        if self._synthetic:
-            p = predict(predictor, self._synthetic, regressor)
-            found |= {f"synthetic_{k}": v for k, v in {**metrics_3d(p), **metrics_2d(p)}.items()}
-        if self._real:
-            found |= {
-                f"real_{k}": v for k, v in metrics_2d(predict(predictor, self._real, regressor)).items()
-            }
-        return {name: round(value, 4) for name, value in found.items()}
 
 
 def run(

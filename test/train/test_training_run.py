@@ -21,10 +21,12 @@ from h2onet_ros.hand.topology import HandTopology  # noqa: E402
 from h2onet_ros.model import H2ONet, H2ONetConfig  # noqa: E402
 from train.augment import CropJitter, PhotoJitter  # noqa: E402
 from train.data import Mixture, StepBatches, SyntheticSource  # noqa: E402
+from train.evaluation.metrics import metrics_2d, metrics_3d  # noqa: E402
+from train.evaluation.predictions import predict, synthetic_samples  # noqa: E402
+from train.evaluation.predictors import NetworkPredictor  # noqa: E402
 from train.export import largest_difference  # noqa: E402
 from train.run import RunConfig  # noqa: E402
 from train.trainer import Optimisation, Trainer, TrainingError, heatmap_loss, load_network  # noqa: E402
-from train.validation import NetworkPredictor, metrics_2d, metrics_3d, predict, synthetic_samples  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 CONFIG = H2ONetConfig("multi_frame", 0.125)

@@ -1,0 +1,1 @@
+"""How good a network is: what is measured, on which samples, and how it is shown."""

@@ -1,0 +1,91 @@
+"""The sets of the open hand: rendered hands with full truth, held-out photographs with image points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from h2onet_ros.hand.model import open_hand
+from train.data import RealSource, SyntheticSource
+from train.evaluation.metrics import metrics_2d, metrics_3d, uv_errors
+from train.evaluation.pictures import draw_predictions
+from train.evaluation.predictions import (
+    TRACKING,
+    predict,
+    real_rows,
+    real_samples,
+    synthetic_samples,
+)
+from train.evaluation.predictors import Predictor
+from train.evaluation.report import Figures
+from train.fit import Fits, fit
+from train.real_crops import RealCrops
+
+OCCLUDED_FINGERS = 2
+"""A hand counts as occluded with at least so many hidden fingers."""
+
+SHOWN = 24
+
+
+@dataclass
+class Found:
+    """What an evaluation gives: figures by set, and pictures (BGR) by name."""
+
+    figures: Figures
+    pictures: dict[str, np.ndarray]
+
+
+def evaluate_synthetic(
+    predictor: Predictor, source: SyntheticSource, regressor: np.ndarray, faces: np.ndarray, count: int | None
+) -> Found:
+    """Rendered hands, with and without the past, on all and on occluded hands."""
+    samples = synthetic_samples(source, count)
+    hidden = np.array([sample[0].occlusion[:5].sum() >= OCCLUDED_FINGERS for sample in samples])
+    triplets = np.array([len(sample) == 3 for sample in samples])
+    figures, pictures = {}, {}
+    for name, forget in (("synthetic", False), ("synthetic_single", True)):
+        p = predict(predictor, samples, regressor, forget=forget)
+        figures[name] = metrics_3d(p) | metrics_2d(p)
+        rows = hidden & triplets
+        if rows.any():
+            part = p.select(rows)
+            figures[f"{name}_occluded"] = metrics_3d(part) | metrics_2d(part)
+        if not forget:
+            pictures[name] = draw_predictions(p, samples, np.arange(min(SHOWN, len(samples))), faces)
+    p = predict(predictor, samples, regressor, jitter=TRACKING)
+    figures["synthetic_jittered"] = metrics_3d(p) | metrics_2d(p)
+    return Found(figures, pictures)
+
+
+def held_out_photographs(crops: Path, fits: Path | None) -> RealSource:
+    """The crops of `--real` that are never trained on, with their fits (made now without a file)."""
+    held_out = RealCrops.load(crops).split()[1]
+    hand = open_hand()
+    return RealSource(held_out, Fits.load(fits) if fits else fit(held_out, hand, progress=True), hand, 1.0)
+
+
+def evaluate_real(
+    predictor: Predictor, source: RealSource, regressor: np.ndarray, faces: np.ndarray, count: int | None
+) -> Found:
+    """Photographs: image points, of all hands and by side."""
+    samples = real_samples(source, count)
+    p = predict(predictor, samples, regressor)
+    figures = {
+        "real": metrics_2d(p),
+        "real_jittered": metrics_2d(predict(predictor, samples, regressor, jitter=TRACKING)),
+    }
+    mirrored = source.crops.mirrored[real_rows(source, count)]
+    for side, rows in (("left", mirrored), ("right", ~mirrored)):
+        if rows.any():
+            figures[f"real_{side}"] = metrics_2d(p.select(rows))
+    typical = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).round().astype(int)
+    worst = np.argsort(-uv_errors(p))[:SHOWN]
+    return Found(
+        figures,
+        {
+            "real": draw_predictions(p, samples, typical, faces),
+            "real_worst": draw_predictions(p, samples, worst, faces),
+        },
+    )

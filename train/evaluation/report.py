@@ -1,0 +1,23 @@
+"""Figures of several sets as text and as JSON."""
+
+from __future__ import annotations
+
+Figures = dict[str, dict[str, float]]
+"""Set -> metric -> value."""
+
+
+def table(figures: Figures) -> str:
+    """Figures as lines of text, one set a column."""
+    names = list(dict.fromkeys(name for part in figures.values() for name in part))
+    width = max(map(len, names))
+    column = max(12, *(len(head) + 2 for head in figures))
+    lines = [" " * width + "".join(f"{head:>{column}}" for head in figures)]
+    for name in names:
+        cells = [f"{part[name]:{column}.4f}" if name in part else " " * column for part in figures.values()]
+        lines.append(f"{name:<{width}}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def flat(figures: Figures) -> dict[str, float]:
+    """Figures as one level, `set_metric`: what a bundle keeps."""
+    return {f"{part}_{name}": round(v, 4) for part, found in figures.items() for name, v in found.items()}
