@@ -47,7 +47,12 @@ setup(
         "assets": ["OpenEXR", "ai-edge-litert", "anny"],
         "mano": ["smplx"],
         "openvino": ["openvino>=2024.0"],
-        "tensorrt": ["tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs"],
+        # TensorRT-RTX, which builds engines without a GPU; a full TensorRT that is installed goes first.
+        "tensorrt": [
+            "onnx>=1.16",
+            "tensorrt-rtx-cu13-bindings; platform_system == 'Linux' and platform_machine == 'x86_64'",
+            "tensorrt-rtx-cu13-libs; platform_system == 'Linux' and platform_machine == 'x86_64'",
+        ],
         "train": [
             "lightning-fabric>=2.2",
             "matplotlib",
