@@ -62,7 +62,7 @@ setup(
             "safetensors",
             "scipy",
             "tensorboard",
-            "torch>=2.2",
+            "torch>=2.6",
         ],
         "test": ["hypothesis", "mypy", "pytest", "pyyaml", "ruff", "setuptools"],
     },
