@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from rosbags.typesys.store import Typestore
 
 from h2onet_ros.bag.message_types import HAND_ARRAY, MESH_TOPOLOGY
 from h2onet_ros.bag.units import SECOND
 from h2onet_ros.hand.joints import JOINT_NAMES, OCCLUSION_NAMES, PART_NAMES, SKELETON
 from h2onet_ros.hand.topology import HandTopology
+from h2onet_ros.perception.hand_message import LEFT, RIGHT, TIMING_FIELDS, quaternion_from_rotation
 from h2onet_ros.perception.types import FrameResult, Hand
-
-LEFT, RIGHT = 0, 1
 
 
 class HandSerialiser:
@@ -32,14 +29,14 @@ class HandSerialiser:
             result: what the pipeline found in an image.
             image_size: width and height of the image in pixels.
         """
-        times = {name: float(result.timings.get(name, 0.0)) for name in _TIMES}
+        times = {field: float(result.timings.get(stage, 0.0)) for stage, field in TIMING_FIELDS.items()}
         message = self._types[HAND_ARRAY](
             header=self._header(result.stamp, result.frame_id),
             image_width=image_size[0],
             image_height=image_size[1],
             hands=[self._hand(hand) for hand in result.hands],
             skipped_images=0,
-            **{_TIMES[name]: seconds for name, seconds in times.items()},
+            **times,
             latency=0.0,
         )
         return bytes(self._store.serialize_cdr(message, HAND_ARRAY))
@@ -68,7 +65,9 @@ class HandSerialiser:
         point = self._types["geometry_msgs/msg/Point"]
         pose = self._types["geometry_msgs/msg/Pose"](
             position=point(*hand.position.tolist()),
-            orientation=self._types["geometry_msgs/msg/Quaternion"](*quaternion(hand.rotation).tolist()),
+            orientation=self._types["geometry_msgs/msg/Quaternion"](
+                *quaternion_from_rotation(hand.rotation).tolist()
+            ),
         )
         return self._types["h2onet_msgs/msg/Hand"](
             track_id=hand.track_id,
@@ -86,21 +85,3 @@ class HandSerialiser:
             image_points=np.asarray(hand.image_points, np.float32).ravel(),
             reprojection_error=float(hand.reprojection_error),
         )
-
-
-_TIMES = {
-    "detect": "detection_time",
-    "crop": "crop_time",
-    "encode": "encode_time",
-    "fuse": "fusion_time",
-    "place": "placement_time",
-    "total": "processing_time",
-}
-
-
-def quaternion(rotation: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Unit quaternion `(4,)` x, y, z, w with w >= 0 of a rotation matrix `(3, 3)`."""
-    turn = cv2.Rodrigues(np.asarray(rotation, np.float64))[0].ravel()
-    angle = float(np.linalg.norm(turn))
-    axis = turn / angle if angle > 0 else turn
-    return np.append(np.sin(angle / 2) * axis, np.cos(angle / 2))
