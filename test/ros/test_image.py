@@ -55,13 +55,37 @@ def test_grey_images_get_three_equal_channels(rgb, encoding, padding):
     np.testing.assert_array_equal(got, np.repeat(rgb[..., :1], 3, -1))
 
 
+def wide(pixels: np.ndarray, encoding: str, big: bool, padding: int = 0) -> Image:
+    """An image message of 16 bit values whose upper bytes are `pixels`."""
+    noise = np.random.default_rng(1).integers(0, 256, pixels.shape)
+    values = (pixels.astype(np.uint16) << 8 | noise.astype(np.uint16)).astype(">u2" if big else "<u2")
+    height, width = pixels.shape[:2]
+    data = np.frombuffer(values.tobytes(), np.uint8).reshape(height, width, -1)
+    made = message(data, encoding, padding)
+    made.is_bigendian = int(big)
+    return made
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("padding", [0, 3])
+@pytest.mark.parametrize("encoding", ["mono16", "rgb16", "bgr16", "rgba16", "bgra16"])
+def test_wide_values_keep_their_upper_half_in_either_byte_order(rgb, encoding, padding, big):
+    if encoding == "mono16":
+        pixels, expected = rgb[..., 0], np.repeat(rgb[..., :1], 3, -1)
+    else:
+        pixels, expected = interleaved(rgb, encoding.replace("16", "8")), rgb
+    np.testing.assert_array_equal(image_to_rgb(wide(pixels, encoding, big, padding)), expected)
+
+
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
-def test_bayer_patterns_are_told_apart(pattern):
+@pytest.mark.parametrize("bits", [8, 16])
+def test_bayer_patterns_are_told_apart(pattern, bits):
     colour = (200, 120, 40)
     mosaic = np.zeros((16, 16), np.uint8)
     for letter, (row, column) in zip(pattern, [(0, 0), (0, 1), (1, 0), (1, 1)]):
         mosaic[row::2, column::2] = colour["rgb".index(letter)]
-    got = image_to_rgb(message(mosaic, f"bayer_{pattern}8"))
+    made = message(mosaic, f"bayer_{pattern}8") if bits == 8 else wide(mosaic, f"bayer_{pattern}16", False)
+    got = image_to_rgb(made)
     np.testing.assert_array_equal(got, np.broadcast_to(colour, got.shape))
 
 
@@ -146,6 +170,38 @@ def test_png_images_are_read_exactly(rgb):
     np.testing.assert_array_equal(compressed_to_rgb(CompressedImage(format="png", data=png.tobytes())), rgb)
 
 
+@pytest.mark.parametrize("kind", [".jpg", ".png"])
+@pytest.mark.parametrize("part", [0.3, 0.9, 0.999])
+def test_the_beginning_of_an_image_is_no_image(kind, part):
+    rough = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    whole = cv2.imencode(kind, rough)[1].tobytes()
+    assert compressed_to_rgb(CompressedImage(format="x", data=whole + bytes(100))).shape == (64, 80, 3)
+    with pytest.raises(ImageError, match="cut off"):
+        compressed_to_rgb(CompressedImage(format="x", data=whole[: int(part * len(whole))]))
+
+
+def test_pixels_keep_their_places_however_the_camera_was_held():
+    picture = np.zeros((4, 16, 3), np.uint8)
+    jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+    # A quarter turn, as cameras note it in the file's Exif part.
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    turned = jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
+    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (16, 4, 3)
+    assert compressed_to_rgb(CompressedImage(format="jpeg", data=turned)).shape == (4, 16, 3)
+
+
+@pytest.mark.parametrize("encoding", ["bayer_rggb8", "mono8", "yuyv", "rgb8"])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 1), (1, 2), (2, 2), (2, 3)])
+def test_tiny_images_are_read_or_refused(encoding, width, height):
+    channels = ENCODINGS[encoding].channels
+    tiny = message(np.zeros((height, width, channels), np.uint8), encoding)
+    if (encoding == "yuyv" and width % 2) or (encoding.startswith("bayer") and min(width, height) < 2):
+        with pytest.raises(ImageError, match="expected"):
+            image_to_rgb(tiny)
+    else:
+        assert image_to_rgb(tiny).shape == (height, width, 3)
+
+
 @pytest.mark.parametrize("data", [b"", b"no image", bytes(100)])
 def test_bytes_that_are_no_image_are_refused(data):
     with pytest.raises(ImageError, match=f"got {len(data)} bytes of format 'jpeg'"):
@@ -159,6 +215,7 @@ def test_compressed_depth_is_refused():
 
 def test_every_encoding_is_tried_above():
     tried = {"rgb8", "bgr8", "8UC3", "rgba8", "bgra8", "8UC4", "mono8", "8UC1"}
-    tried |= {f"bayer_{pattern}8" for pattern in ("rggb", "bggr", "gbrg", "grbg")}
+    tried |= {"mono16", "rgb16", "bgr16", "rgba16", "bgra16"}
+    tried |= {f"bayer_{pattern}{bits}" for pattern in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)}
     tried |= {"yuv422", "uyvy", "yuv422_yuy2", "yuyv"}
     assert tried == set(ENCODINGS)
