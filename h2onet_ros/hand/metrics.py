@@ -6,6 +6,8 @@ and HO3D challenges.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 AUC_RANGE = (0.0, 0.05)
@@ -64,17 +66,32 @@ def pck_curve(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         thresholds (100,), metres, and the share (100,) of errors at most that large.
     """
-    thresholds = np.linspace(*AUC_RANGE, AUC_STEPS)
-    ordered = np.sort(np.asarray(errors, dtype=np.float64).reshape(-1))
-    if ordered.size == 0:
+    thresholds = pck_thresholds()
+    errors = np.asarray(errors)
+    if errors.size == 0:
         raise ValueError("the PCK curve needs at least one error")
-    return thresholds, np.searchsorted(ordered, thresholds, side="right") / ordered.size
+    return thresholds, pck_counts(errors) / errors.size
+
+
+def pck_thresholds() -> np.ndarray:
+    """The thresholds (100,) of the PCK curve, metres."""
+    return np.linspace(*AUC_RANGE, AUC_STEPS)
+
+
+def pck_counts(errors: np.ndarray) -> np.ndarray:
+    """How many of the distances (any shape, metres) are at most each threshold: (100,), to be summed up."""
+    ordered = np.sort(np.asarray(errors, dtype=np.float64).reshape(-1))
+    return np.searchsorted(ordered, pck_thresholds(), side="right")
 
 
 def auc(errors: np.ndarray) -> float:
     """Area under the PCK curve from 0 to 50 mm, 0..1, of distances (samples, N) in metres."""
-    thresholds, share = pck_curve(errors)
-    widths = np.diff(thresholds)
+    return auc_of_curve(pck_curve(errors)[1])
+
+
+def auc_of_curve(share: np.ndarray) -> float:
+    """Area 0..1 under a PCK curve that is given by its values (100,) at `pck_thresholds`."""
+    widths = np.diff(pck_thresholds())
     return float((widths * (share[1:] + share[:-1]) / 2).sum() / widths.sum())
 
 
@@ -84,15 +101,25 @@ def f_score(predicted: np.ndarray, truth: np.ndarray, threshold: float) -> float
     A point counts when the nearest point of the other set is closer than `threshold`; no correspondence is
     used. Knapitsch et al., "Tanks and Temples", SIGGRAPH 2017.
     """
+    return f_scores(predicted, truth, (threshold,))[0]
+
+
+def f_scores(
+    predicted: np.ndarray, truth: np.ndarray, thresholds: Sequence[float] = F_THRESHOLDS
+) -> tuple[float, ...]:
+    """`f_score` for several thresholds at the price of one."""
     predicted = np.asarray(predicted, dtype=np.float64)
     truth = np.asarray(truth, dtype=np.float64)
     squared = (
         np.square(predicted).sum(-1)[:, None] + np.square(truth).sum(-1)[None] - 2.0 * predicted @ truth.T
     )
-    limit = threshold * threshold
-    precision = float((squared.min(1) < limit).mean())
-    recall = float((squared.min(0) < limit).mean())
-    return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+    to_truth, to_predicted = squared.min(1), squared.min(0)
+    scores = []
+    for threshold in thresholds:
+        precision = float((to_truth < threshold * threshold).mean())
+        recall = float((to_predicted < threshold * threshold).mean())
+        scores.append(2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0)
+    return tuple(scores)
 
 
 def _paired(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -33,6 +33,7 @@ class EvaluationSettings:
         truth: ground truth, a `HandArray` topic of the recording or a file; None: the topic `TRUTH_TOPIC`
             where the recording has it; "none": no truth.
         truth_offset: seconds added to the truth's stamps.
+        truth_any_frame: the truth is in the camera's frame, whatever its frame is called.
         video: write an overlay video.
         with_images: copy the images into the results, so that they play alone.
         report: write report.html.
@@ -50,6 +51,7 @@ class EvaluationSettings:
     seconds: float | None = None
     truth: str | None = None
     truth_offset: float = 0.0
+    truth_any_frame: bool = False
     video: bool = False
     with_images: bool = False
     report: bool = True
