@@ -1,209 +1,31 @@
-"""Hands as RViz markers: mesh, skeleton, joints and a label for each, coloured by what is hidden."""
+"""The node's markers: `bag.hand_markers` with rclpy's messages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
-import numpy as np
-from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Point, Vector3
-from numpy.typing import NDArray
-from std_msgs.msg import ColorRGBA
-from visualization_msgs.msg import Marker, MarkerArray
+from rclpy.serialization import serialize_message
 
-from h2onet_ros.hand.joints import JOINT_NAMES, PART_NAMES, SKELETON
-from h2onet_ros.perception.draw import part_colours
-from h2onet_ros.perception.types import Hand
-from h2onet_ros.ros.messages import NANOSECONDS, Topology
-from h2onet_ros.ros.serialised import Sentinels, SerialisedMessage
-
-NAMESPACES = ("mesh", "skeleton", "joints", "label")
-"""Namespaces of the markers; the marker's id is the hand's track id."""
-
-LABEL_LENGTH = 24
-BONE_WIDTH, JOINT_SIZE, LABEL_HEIGHT = 0.003, 0.008, 0.015
-LABEL_GAP = 0.02
-"""Metres between a hand's highest point (y points down) and its label."""
-LIFETIME_S = 1
-
-_JOINT_PART = np.array(
-    [PART_NAMES.index("palm" if name == "wrist" else name.rsplit("_", 1)[0]) for name in JOINT_NAMES]
-)
+from h2onet_ros.bag import hand_markers
+from h2onet_ros.ros.messages import Topology
 
 
-def part_colors(hand: Hand) -> NDArray[np.float32]:
-    """RGBA `(6, 4)`, 0 to 1, of thumb..little and palm: the overlay's colours. Unknown counts as seen."""
-    return np.column_stack(
-        [part_colours(np.nan_to_num(hand.occlusion)) / 255, np.ones(len(PART_NAMES), np.float32)]
-    )
+class _RclpyMessages:
+    def make(self, message_type: str, **fields: Any) -> Any:
+        package, _, name = message_type.split("/")
+        return getattr(import_module(f"{package}.msg"), name)(**fields)
+
+    def serialise(self, message: Any, message_type: str) -> bytes:
+        return bytes(serialize_message(message))
 
 
-@dataclass
-class _HandViews:
-    """Writable views of one hand's part of the message."""
-
-    stamps: list[NDArray[Any]]
-    ids: list[NDArray[Any]]
-    mesh_points: NDArray[np.float64]
-    mesh_colors: NDArray[np.float32]
-    bone_points: NDArray[np.float64]
-    bone_colors: NDArray[np.float32]
-    joint_points: NDArray[np.float64]
-    joint_colors: NDArray[np.float32]
-    label_position: NDArray[np.float64]
-    label: NDArray[np.uint8]
-
-
-@dataclass
-class _Template:
-    """A message for a number of hands and a number of hands to delete."""
-
-    message: SerialisedMessage
-    hands: list[_HandViews]
-    deleted_stamps: list[NDArray[Any]]
-    deleted_ids: list[list[NDArray[Any]]]
-
-
-class HandMarkers:
-    """Makes the MarkerArray of each frame, serialised, and deletes the markers of hands that are gone.
+class HandMarkers(hand_markers.HandMarkers):
+    """Makes the serialised MarkerArray of each frame.
 
     Args:
         topology: faces and parts of the mesh.
     """
 
     def __init__(self, topology: Topology) -> None:
-        self._faces = {
-            "right": topology.faces.astype(np.int64),
-            "left": topology.faces[:, ::-1].astype(np.int64),
-        }
-        self._face_part = topology.face_part
-        self._shown: tuple[int, ...] = ()
-        self._templates: dict[tuple[str, int, int], _Template] = {}
-
-    def build(self, hands: Sequence[Hand], stamp: int, frame_id: str) -> bytes | None:
-        """The serialised MarkerArray of one frame; None where there is nothing to show or to delete.
-
-        Args:
-            hands: the hands of the frame.
-            stamp: the frame's stamp in nanoseconds.
-            frame_id: the frame's camera frame.
-        """
-        ids = tuple(hand.track_id for hand in hands)
-        gone = [track_id for track_id in self._shown if track_id not in ids]
-        self._shown = ids
-        if not ids and not gone:
-            return None
-        template = self._template(frame_id, len(ids), len(gone))
-        time = divmod(stamp, NANOSECONDS)
-        for views, hand in zip(template.hands, hands, strict=True):
-            for view in views.stamps:
-                view[:] = time
-            self._fill(views, hand)
-        for view in template.deleted_stamps:
-            view[:] = time
-        for id_views, track_id in zip(template.deleted_ids, gone, strict=True):
-            for view in id_views:
-                view[...] = track_id
-        return template.message.to_bytes()
-
-    def _fill(self, views: _HandViews, hand: Hand) -> None:
-        for view in views.ids:
-            view[...] = hand.track_id
-        colors = part_colors(hand)
-        views.mesh_points[:] = hand.vertices[self._faces[hand.handedness]]
-        views.mesh_colors[:] = colors[self._face_part, None]
-        views.bone_points[:] = hand.joints[SKELETON]
-        views.bone_colors[:] = colors[_JOINT_PART[SKELETON[:, 1]], None] * [0.6, 0.6, 0.6, 1.0]
-        views.joint_points[:] = hand.joints
-        views.joint_colors[:] = colors[_JOINT_PART]
-        left, top, near = hand.vertices.min(axis=0)
-        right = hand.vertices[:, 0].max()
-        views.label_position[:] = (left + right) / 2, top - LABEL_GAP, near
-        # The label's length is fixed; centred, its padding does not show.
-        label = f"{hand.handedness} {hand.track_id}  {hand.detection_score:.2f}"
-        views.label[:] = np.frombuffer(label.center(LABEL_LENGTH)[:LABEL_LENGTH].encode(), np.uint8)
-
-    def _template(self, frame_id: str, hands: int, deleted: int) -> _Template:
-        key = (frame_id, hands, deleted)
-        if key not in self._templates:
-            # Few keys are ever in use: a camera has one frame, and hands come and go singly.
-            if len(self._templates) >= 16:
-                self._templates.clear()
-            self._templates[key] = _make_template(frame_id, hands, deleted, len(self._faces["right"]))
-        return self._templates[key]
-
-
-def _make_template(frame_id: str, hands: int, deleted: int, face_count: int) -> _Template:
-    sentinels = Sentinels()
-    markers: list[Marker] = []
-
-    def marker(namespace: str, **fields: Any) -> Marker:
-        new = Marker(ns=namespace, id=sentinels.int32(), lifetime=Duration(sec=LIFETIME_S), **fields)
-        new.header.frame_id = frame_id
-        new.header.stamp.sec = sentinels.int32()
-        markers.append(new)
-        return new
-
-    def listed(namespace: str, kind: int, size: Vector3, points: int) -> Marker:
-        first, color = Point(x=sentinels.float64()), ColorRGBA(r=sentinels.float32())
-        return marker(
-            namespace,
-            type=kind,
-            scale=size,
-            points=[first, *[Point()] * (points - 1)],
-            colors=[color, *[ColorRGBA()] * (points - 1)],
-        )
-
-    def cube(size: float) -> Vector3:
-        return Vector3(x=size, y=size, z=size)
-
-    groups = []
-    for _ in range(hands):
-        mesh = listed("mesh", Marker.TRIANGLE_LIST, cube(1.0), 3 * face_count)
-        bones = listed("skeleton", Marker.LINE_LIST, Vector3(x=BONE_WIDTH), 2 * len(SKELETON))
-        joints = listed("joints", Marker.SPHERE_LIST, cube(JOINT_SIZE), len(JOINT_NAMES))
-        label = marker(
-            "label",
-            type=Marker.TEXT_VIEW_FACING,
-            scale=Vector3(z=LABEL_HEIGHT),
-            color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0),
-            text=sentinels.text(LABEL_LENGTH),
-        )
-        label.pose.position.x = sentinels.float64()
-        groups.append((mesh, bones, joints, label))
-    deletions = [[marker(name, action=Marker.DELETE) for name in NAMESPACES] for _ in range(deleted)]
-
-    message = SerialisedMessage(MarkerArray(markers=markers))
-
-    def stamp(of: Marker) -> NDArray[Any]:
-        return message.view(of.header.stamp.sec, "<i4", (2,))
-
-    def points(of: Marker, *shape: int) -> NDArray[Any]:
-        return message.view(of.points[0].x, "<f8", (*shape, 3))
-
-    def colors(of: Marker, *shape: int) -> NDArray[Any]:
-        return message.view(of.colors[0].r, "<f4", (*shape, 4))
-
-    views = [
-        _HandViews(
-            stamps=[stamp(one) for one in group],
-            ids=[message.view(one.id, "<i4") for one in group],
-            mesh_points=points(group[0], face_count, 3),
-            mesh_colors=colors(group[0], face_count, 3),
-            bone_points=points(group[1], len(SKELETON), 2),
-            bone_colors=colors(group[1], len(SKELETON), 2),
-            joint_points=points(group[2], len(JOINT_NAMES)),
-            joint_colors=colors(group[2], len(JOINT_NAMES)),
-            label_position=message.view(group[3].pose.position.x, "<f8", (3,)),
-            label=message.view(group[3].text, "u1", (LABEL_LENGTH,)),
-        )
-        for group in groups
-    ]
-    return _Template(
-        message,
-        views,
-        deleted_stamps=[stamp(one) for group in deletions for one in group],
-        deleted_ids=[[message.view(one.id, "<i4") for one in group] for group in deletions],
-    )
+        super().__init__(topology.faces, topology.face_part, _RclpyMessages())

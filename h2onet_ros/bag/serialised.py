@@ -1,7 +1,7 @@
 """Messages that are serialised once and then only patched: no Python object per point.
 
 Where a field lies is found by a sentinel value put there before serialising, so that neither the message's
-layout nor its version is written down here. `Publisher.publish` takes the bytes as they are.
+layout nor its version is written down here. Publishers and recordings take the bytes as they are.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.serialization import serialize_message
 
 
 class Sentinels:
@@ -45,8 +44,8 @@ class Sentinels:
 class SerialisedMessage:
     """The bytes of a message, with arrays that write into it."""
 
-    def __init__(self, message: Any) -> None:
-        self._buffer = bytearray(serialize_message(message))
+    def __init__(self, data: bytes) -> None:
+        self._buffer = bytearray(data)
 
     def view(self, sentinel: int | float | str, dtype: str, shape: tuple[int, ...] = ()) -> NDArray[Any]:
         """A writable array over the values that begin with a sentinel.
