@@ -1,0 +1,455 @@
+"""Small DexYCB and HO3D trees in the real file formats, of the open hand, and the MANO file that fits them.
+
+Pictures come from the synthetic renderer where there is off-screen OpenGL, else from a plain painter.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "hand"))
+
+from mano_file import mano_content
+from mano_file import write_mano as write_mano_pickle
+
+from h2onet_ros.hand.joints import FINGER_NAMES
+from h2onet_ros.hand.mano import TIP_VERTICES, ManoFile, load_mano
+from h2onet_ros.hand.model import HandModel, open_hand
+from train.occlusion.raster import draw_parts
+from train.synthetic import labels
+from train.synthetic.geometry import NO_TEXTURE, soup, thing_soup
+
+WIDTH, HEIGHT = 640, 480
+ID_THING = 9
+DEXYCB_CAMERAS = ("836212060125", "932122060861")
+
+
+@dataclass
+class Shown:
+    """One picture and its truth, as stored (left hands not mirrored)."""
+
+    image: np.ndarray
+    hand_pixels: np.ndarray
+    thing_pixels: np.ndarray
+    camera: np.ndarray
+    joints: np.ndarray
+    vertices: np.ndarray
+    points: np.ndarray
+    pose: np.ndarray
+    shape: np.ndarray
+    left: bool
+    occluded: np.ndarray
+
+
+@dataclass
+class Miniature:
+    """A tree that was written.
+
+    Attributes:
+        root: the data set's folder.
+        mano: the MANO file.
+        truth: what each picture shows, by sample name.
+        broken: samples that cannot be used, with words of the reason.
+    """
+
+    root: Path
+    mano: Path
+    truth: dict[str, Shown] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+
+
+def mano_like_hand() -> HandModel:
+    """The open hand with its fingertips where MANO has them among its vertices."""
+    hand = open_hand()
+    order = np.arange(hand.vertex_count)
+    for tip, wanted in zip(hand.tip_vertices, TIP_VERTICES):
+        here = int(np.flatnonzero(order == tip)[0])
+        order[[here, wanted]] = order[[wanted, here]]
+    new = np.argsort(order)
+    return HandModel(
+        template=hand.template[order],
+        faces=new[hand.faces],
+        shape_basis=hand.shape_basis[order],
+        joint_regressor=hand.joint_regressor[:, order],
+        skin_weights=hand.skin_weights[order],
+        parents=hand.parents,
+        tip_vertices=np.array(TIP_VERTICES),
+        vertex_part=hand.vertex_part[order],
+        face_part=hand.face_part,
+        uv=hand.uv,
+        uv_faces=hand.uv_faces,
+        joint_axes=hand.joint_axes,
+        pose_limits=hand.pose_limits,
+    )
+
+
+def write_mano(path: Path, tip_shift: float = 0.0) -> ManoFile:
+    """Write a MANO file of the open hand; `tip_shift` (metres) makes its shape another one."""
+    hand = mano_like_hand()
+    mean = hand.pose_from_angles(np.tile([0.25, 0.0, 0.0], (16, 1)))[1:]
+    content = mano_content(hand, np.zeros((hand.vertex_count, 3, 135)), mean)
+    content["v_template"] = content["v_template"] * (1 + tip_shift)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_mano_pickle(path, content)
+    return load_mano(path)
+
+
+class Painter:
+    """Draws a hand, a thing and a background: with OpenGL where there is, else with the label rasteriser."""
+
+    def __init__(self, hand: HandModel) -> None:
+        self._hand = hand
+        self._gl: Any = None
+        try:
+            from train.synthetic.renderer import Renderer
+
+            self._gl = Renderer(np.full((1, 8, 8, 3), 255, np.uint8), (WIDTH, HEIGHT), 1, 1, 256)
+        except (ImportError, RuntimeError):
+            pass
+
+    @property
+    def exact(self) -> bool:
+        """Whether pictures and labels come from the synthetic renderer."""
+        return self._gl is not None
+
+    def close(self) -> None:
+        if self._gl is not None:
+            self._gl.close()
+
+    def draw(
+        self, vertices: np.ndarray, thing: np.ndarray, camera: np.ndarray, background: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Picture, ids of what is in front (parts 1..6, `ID_THING`), and pixels of the hand alone."""
+        draw = self._with_opengl if self._gl is not None else self._plainly
+        return draw(vertices, thing, camera, background)
+
+    def _corners(self, vertices: np.ndarray) -> np.ndarray:
+        hand = self._hand
+        a, b, c = (vertices[hand.faces[:, k]] for k in range(3))
+        normals = np.zeros_like(vertices)
+        for k in range(3):
+            np.add.at(normals, hand.faces[:, k], np.cross(b - a, c - a))
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+        corners = hand.faces.reshape(-1)
+        parts = np.repeat(hand.face_part, 3)
+        # Fingers differ a little in colour, so that a network can tell them apart.
+        colours = np.array([(0.62, 0.36, 0.26), (0.6, 0.3, 0.3), (0.7, 0.42, 0.28)])[parts % 3]
+        return soup(vertices[corners], normals[corners], colour=colours, identity=parts + 1.0)
+
+    def _with_opengl(self, vertices, thing, camera, background):  # type: ignore[no-untyped-def]
+        from train.synthetic.backgrounds import Light
+        from train.synthetic.renderer import Shot
+
+        corners = self._corners(vertices)
+        ambient = np.zeros((9, 3), np.float32)
+        ambient[0] = 1.2
+        sun = np.array([-0.4, -0.7, -0.6])
+        light = Light(ambient, sun / np.linalg.norm(sun), np.full(3, 1.1))
+        matrix = np.array([[camera[0], 0, camera[2]], [0, camera[1], camera[3]], [0, 0, 1]])
+        shot = Shot(np.concatenate([corners, thing]), len(corners), matrix, light, vertices.mean(0), 1.0)
+        drawn = self._gl.draw([shot])[0]
+        picture = np.where(drawn.image[..., 3:] > 0, drawn.image[..., :3], background)
+        return picture, np.array(drawn.ids), np.array(drawn.alone)
+
+    def _plainly(self, vertices, thing, camera, background):  # type: ignore[no-untyped-def]
+        hand = self._hand
+        ids, near = draw_parts(vertices, hand.faces, hand.face_part, camera, (WIDTH, HEIGHT))
+        alone = ids > 0
+        thing_ids, thing_near = draw_parts(
+            thing[:, :3],
+            np.arange(len(thing)).reshape(-1, 3),
+            np.zeros(len(thing) // 3, np.int8),
+            camera,
+            (WIDTH, HEIGHT),
+        )
+        hidden = (thing_ids > 0) & (thing_near > near)
+        ids[hidden] = ID_THING
+        relief = np.clip(0.75 + 60 * cv2.Sobel(near, cv2.CV_32F, 1, 1), 0.3, 1)
+        table = np.array([background.mean((0, 1))] + [(215, 165, 140), (205, 150, 145)] * 3 + [(0, 0, 0)] * 3)
+        table[ID_THING] = (60, 90, 160)
+        picture = np.where(ids[..., None] > 0, table[ids] * relief[..., None], background)
+        return picture.astype(np.uint8), ids, alone
+
+
+class Clip:
+    """A short recording: a hand that turns and bends while a box passes in front of it."""
+
+    def __init__(self, mano: ManoFile, painter: Painter, seed: int, left: bool, focal: float = 600.0) -> None:
+        self._mano, self._painter, self._left = mano, painter, left
+        rng = np.random.default_rng(seed)
+        self._rng = rng
+        self._bend = rng.uniform(0.0, 0.9, (2, 5))
+        self._turn = rng.normal(0, 0.35, (2, 3))
+        self._place = np.array([rng.uniform(-0.06, 0.06), 0.1, rng.uniform(0.55, 0.75)])
+        self._shape = rng.normal(0, 0.5, 10)
+        self._camera = np.array([focal, focal + 2, 318.3 + rng.uniform(-4, 4), 241.7])
+        self._thing_size = rng.uniform(0.025, 0.045, 3)
+        coarse = rng.integers(30, 225, (4, 5, 3), dtype=np.uint8)
+        self._background = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+
+    def frame(self, time: float) -> Shown:
+        """What there is to see at `time` in 0..1."""
+        hand, mano, left = self._mano.hand, self._mano, self._left
+        angles = np.zeros((16, 3))
+        bend = (1 - time) * self._bend[0] + time * self._bend[1]
+        shaped = mano_like_hand()
+        for finger, name in enumerate(FINGER_NAMES):
+            joints = [i for i in range(1, 16) if _finger_of(i) == name]
+            angles[joints, 0] = bend[finger] * (0.4 if name == "thumb" else 1.0)
+        full = shaped.pose_from_angles(angles)
+        pose = full - np.concatenate([np.zeros((1, 3)), mano.mean_pose])
+        pose[0] = (1 - time) * self._turn[0] + time * self._turn[1]
+        full = mano.full_pose(pose.reshape(48))
+        posed = hand.pose(full, self._shape)
+        wrist = posed.joints[0]
+        place = self._place + np.array([0.03 * time, 0, 0])
+        vertices, joints = (a.astype(np.float64) - wrist + place for a in (posed.vertices, posed.joints))
+        camera = self._camera.copy()
+        if left:
+            # The scene is that of a right hand, photographed through a mirror.
+            camera[2] = WIDTH - 1 - camera[2]
+        middle = joints[[5, 9, 17]].mean(0)
+        thing = thing_soup(
+            "box",
+            self._thing_size,
+            np.eye(3),
+            middle * 0.8 + [0.13 * (time - 0.6), -0.02, 0],
+            np.array([0.1, 0.25, 0.6]),
+            NO_TEXTURE,
+            1.0,
+            0.3,
+            ID_THING,
+        )
+        background = self._background[:, ::-1] if left else self._background
+        picture, ids, alone = self._painter.draw(vertices.astype(np.float32), thing, camera, background)
+        noise = self._rng.integers(-3, 4, (*picture.shape[:2], 1))
+        picture = np.clip(picture.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+        hand_pixels = (ids >= 1) & (ids <= 6)
+        corners = vertices[:, :2] / vertices[:, 2:] * camera[:2] + camera[2:]
+        visible = labels.visible_vertices(ids, corners, hand.vertex_part)
+        sizes = np.bincount(hand.vertex_part, minlength=6)
+        share = hand_pixels.sum() / max(int(alone.sum()), 1)
+        occluded = labels.occlusion(visible, sizes, share)
+        points = joints[:, :2] / joints[:, 2:] * camera[:2] + camera[2:]
+        thing_pixels = ids == ID_THING
+        if left:
+            picture, hand_pixels, thing_pixels = (
+                np.ascontiguousarray(a[:, ::-1]) for a in (picture, hand_pixels, thing_pixels)
+            )
+            camera[2] = WIDTH - 1 - camera[2]
+            points = points * [-1, 1] + [WIDTH - 1, 0]
+            joints, vertices = joints * [-1, 1, 1], vertices * [-1, 1, 1]
+            pose = pose * [1, -1, -1]
+        return Shown(
+            picture,
+            hand_pixels,
+            thing_pixels,
+            camera,
+            joints,
+            vertices,
+            points,
+            pose,
+            self._shape,
+            left,
+            occluded,
+        )
+
+
+def _finger_of(joint: int) -> str:
+    from h2onet_ros.hand.joints import MANO_JOINT_NAMES
+
+    return MANO_JOINT_NAMES[joint].split("_")[0]
+
+
+def _annotation(number: int, shown: Shown) -> dict[str, Any]:
+    return {
+        "id": number,
+        "image_id": number,
+        "joints_coord_cam": shown.joints.tolist(),
+        "cam_param": {"focal": shown.camera[:2].tolist(), "princpt": shown.camera[2:].tolist()},
+        "mano_param": {"pose": shown.pose.reshape(48).tolist(), "shape": shown.shape.tolist()},
+    }
+
+
+def _image(number: int, file: str) -> dict[str, Any]:
+    return {"id": number, "file_name": file, "width": WIDTH, "height": HEIGHT}
+
+
+def _write_json(path: Path, images: list[dict], annotations: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+
+
+def write_dexycb(
+    folder: Path, frames: int = 12, test_frames: int = 4, broken: bool = False, setup: str = "s0"
+) -> Miniature:
+    """Two recordings of right hands (one does not begin with frame 0) and one of a left hand to train on, one
+    of each to test; with `broken`, a recording more in which every training sample has another fault."""
+    root = folder / "DEX_YCB"
+    tree = Miniature(root, folder / "MANO_RIGHT.pkl")
+    mano = write_mano(tree.mano)
+    painter = Painter(mano.hand)
+    first, second = DEXYCB_CAMERAS
+    plan = {
+        "train": [
+            (f"20200709-subject-01/20200709_141754/{first}", False, range(frames)),
+            (f"20200709-subject-01/20200709_141754/{second}", False, range(3, 3 + frames)),
+            (f"20200813-subject-02/20200813_145341/{first}", True, range(frames)),
+        ],
+        "test": [
+            (f"20200820-subject-03/20200820_135508/{first}", False, range(test_frames)),
+            (f"20200820-subject-03/20200820_135810/{second}", True, range(test_frames)),
+        ],
+    }
+    for split, recordings in plan.items():
+        images: list[dict] = []
+        annotations: list[dict] = []
+        for seed, (sequence, left, numbers) in enumerate(recordings):
+            clip = Clip(mano, painter, 10 * len(split) + seed, left)
+            for i, number in enumerate(numbers):
+                shown = clip.frame(i / max(len(numbers) - 1, 1))
+                _add_dexycb(tree, sequence, number, shown, images, annotations)
+        if broken and split == "train":
+            _add_broken(tree, Clip(mano, painter, 99, False), images, annotations)
+        _write_json(root / "annotations" / f"DEX_YCB_{setup}_{split}_data.json", images, annotations)
+    painter.close()
+    return tree
+
+
+def _add_dexycb(
+    tree: Miniature, sequence: str, number: int, shown: Shown, images: list[dict], annotations: list[dict]
+) -> Path:
+    file = f"{sequence}/color_{number:06d}.jpg"
+    path = tree.root / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), shown.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    marks = np.zeros((HEIGHT, WIDTH), np.uint8)
+    marks[shown.thing_pixels], marks[shown.hand_pixels] = 3, 255
+    np.savez_compressed(
+        path.with_name(f"labels_{number:06d}.npz"),
+        seg=marks,
+        pose_y=np.zeros((1, 3, 4), np.float32),
+        pose_m=np.zeros((1, 51), np.float32),
+        joint_3d=shown.joints[None].astype(np.float32),
+        joint_2d=shown.points[None].astype(np.float32),
+    )
+    identity = len(images)
+    images.append(_image(identity, file))
+    hand_type = "left" if shown.left else "right"
+    annotations.append(
+        {**_annotation(identity, shown), "joints_img": shown.points.tolist(), "hand_type": hand_type}
+    )
+    tree.truth[f"{sequence}/{number:06d}"] = shown
+    return path
+
+
+BROKEN_SEQUENCE = f"20200813-subject-02/20200813_150000/{DEXYCB_CAMERAS[0]}"
+
+
+def _add_broken(tree: Miniature, clip: Clip, images: list[dict], annotations: list[dict]) -> None:
+    """One recording, every frame of it wrong in its own way."""
+    reasons = {
+        "missing image": "is missing",
+        "truncated image": "cut short",
+        "empty image": "is empty",
+        "other size": "pixels",
+        "not a picture": "neither a JPEG",
+        "NaN": "not finite",
+        "empty": "missing or empty",
+        "few joints": "shape",
+        "no area": "no area",
+        "outside": "outside the image",
+        "behind": "behind the camera",
+        "points": "from the projected",
+        "focal": "not positive",
+        "other hand": "mm from",
+    }
+    for number, (fault, words) in enumerate(reasons.items()):
+        path = _add_dexycb(tree, BROKEN_SEQUENCE, number, clip.frame(0.1), images, annotations)
+        entry = annotations[-1]
+        tree.broken[f"{BROKEN_SEQUENCE}/{number:06d}"] = words
+        content = path.read_bytes()
+        if fault == "missing image":
+            path.unlink()
+        elif fault == "truncated image":
+            path.write_bytes(content[: len(content) // 2])
+        elif fault == "empty image":
+            path.write_bytes(b"")
+        elif fault == "other size":
+            cv2.imwrite(str(path), np.zeros((240, 320, 3), np.uint8))
+        elif fault == "not a picture":
+            path.write_bytes(b"<html>" + content)
+        elif fault == "NaN":
+            entry["joints_coord_cam"][7][1] = float("nan")
+        elif fault == "empty":
+            entry["mano_param"] = {}
+        elif fault == "few joints":
+            entry["joints_coord_cam"] = entry["joints_coord_cam"][:20]
+        elif fault == "no area":
+            entry["joints_coord_cam"] = [[0.01, 0.02, 0.7]] * 21
+        elif fault == "outside":
+            entry["joints_coord_cam"] = (np.array(entry["joints_coord_cam"]) - [2.0, 0, 0]).tolist()
+        elif fault == "behind":
+            entry["joints_coord_cam"] = (np.array(entry["joints_coord_cam"]) * [1, 1, -1]).tolist()
+        elif fault == "focal":
+            entry["cam_param"]["focal"][0] = 0.0
+        elif fault == "other hand":
+            entry["mano_param"]["pose"][3:] = (np.array(entry["mano_param"]["pose"][3:]) + 0.6).tolist()
+        if fault == "points":
+            entry["joints_img"] = (np.array(entry["joints_img"]) + 40).tolist()
+        elif fault in ("no area", "outside"):
+            joints, camera = np.array(entry["joints_coord_cam"]), entry["cam_param"]
+            projected = joints[:, :2] / joints[:, 2:] * camera["focal"] + camera["princpt"]
+            entry["joints_img"] = projected.tolist()
+
+
+def write_ho3d(folder: Path, version: int = 2, frames: int = 24, evaluation_frames: int = 5) -> Miniature:
+    """One long recording (every third frame) and one short one to train on, one to evaluate."""
+    root = folder / f"HO3D_v{version}"
+    tree = Miniature(root, folder / "MANO_RIGHT.pkl")
+    mano = write_mano(tree.mano)
+    painter = Painter(mano.hand)
+    plan = {
+        "train": [("ABF10", range(0, 3 * frames, 3)), ("MC1", range(frames // 2))],
+        "evaluation": [("SM1", range(evaluation_frames))],
+    }
+    image_suffix, mark_suffix = (".png", ".jpg") if version == 2 else (".jpg", ".png")
+    for split, recordings in plan.items():
+        images: list[dict] = []
+        annotations: list[dict] = []
+        listed = []
+        for seed, (sequence, numbers) in enumerate(recordings):
+            clip = Clip(mano, painter, 50 + 10 * len(split) + seed, left=False)
+            for i, number in enumerate(numbers):
+                shown = clip.frame(i / max(len(numbers) - 1, 1))
+                name = f"{sequence}/{number:04d}"
+                path = root / split / sequence / "rgb" / f"{number:04d}{image_suffix}"
+                marks = root / split / sequence / "seg" / f"{number:04d}{mark_suffix}"
+                for parent in (path.parent, marks.parent):
+                    parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), shown.image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+                coloured = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+                coloured[shown.thing_pixels, 1], coloured[shown.hand_pixels, 0] = 255, 255
+                small = cv2.resize(coloured, (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA)
+                cv2.imwrite(str(marks), small)
+                identity = len(images)
+                images.append(_image(identity, f"{sequence}/rgb/{number:04d}{image_suffix}"))
+                entry = _annotation(identity, shown)
+                if split == "evaluation":
+                    low, high = shown.points.min(0), shown.points.max(0)
+                    entry = {key: entry[key] for key in ("id", "image_id", "cam_param")}
+                    entry |= {"root_joint_cam": shown.joints[0].tolist(), "bbox": [*low, *(high - low)]}
+                annotations.append(entry)
+                listed.append(name)
+                tree.truth[name] = shown
+        _write_json(root / "annotations" / f"HO3D_{split}_data.json", images, annotations)
+        (root / f"{split}.txt").write_text("".join(f"{name}\n" for name in listed))
+    painter.close()
+    return tree
