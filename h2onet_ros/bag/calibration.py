@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -19,8 +21,45 @@ _EXPECTED = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """All of a `sensor_msgs/CameraInfo` that does not change from image to image.
+
+    Attributes:
+        camera: size, intrinsics and distortion.
+        rectification: `(3, 3)`, R of the message.
+        projection: `(3, 4)` of the rectified image, P of the message.
+    """
+
+    camera: Camera
+    rectification: NDArray[np.float64]
+    projection: NDArray[np.float64]
+
+    @classmethod
+    def of_camera(cls, camera: Camera) -> Calibration:
+        """That of a single camera whose rectified image keeps its intrinsics."""
+        return cls(camera, np.eye(3), np.column_stack([camera.k, np.zeros(3)]))
+
+    def fit(self, width: int, height: int) -> Calibration:
+        """The calibration for images of another size; see `fit_camera`."""
+        camera = fit_camera(self.camera, width, height)
+        if camera is self.camera:
+            return self
+        ratio = np.array([width / self.camera.width, height / self.camera.height])
+        projection = self.projection.copy()
+        projection[:2, 2] += 0.5
+        projection[:2] *= ratio[:, None]
+        projection[:2, 2] -= 0.5
+        return replace(self, camera=camera, projection=projection)
+
+
 def load_camera(path: str | os.PathLike[str]) -> Camera:
-    """The camera that a calibration file describes.
+    """The camera that a calibration file describes; raises as `load_calibration` does."""
+    return load_calibration(path).camera
+
+
+def load_calibration(path: str | os.PathLike[str]) -> Calibration:
+    """What a calibration file says; a single camera's rectification where it leaves that out.
 
     Raises:
         BagError: for a file that is not there, is no YAML, lacks an entry or describes no camera.
@@ -36,13 +75,17 @@ def load_camera(path: str | os.PathLike[str]) -> Camera:
     try:
         model = content.get("distortion_model", "plumb_bob")
         coefficients = _numbers(content.get("distortion_coefficients", []))
-        return Camera(
+        camera = Camera(
             int(content["image_width"]),
             int(content["image_height"]),
             _numbers(content["camera_matrix"]).reshape(3, 3),
             coefficients,
             model if coefficients.size else "none",
         )
+        usual = Calibration.of_camera(camera)
+        rectification = _numbers(content.get("rectification_matrix", usual.rectification)).reshape(3, 3)
+        projection = _numbers(content.get("projection_matrix", usual.projection)).reshape(3, 4)
+        return Calibration(camera, rectification, projection)
     except KeyError as error:
         raise BagError(f"The calibration {path} lacks {error.args[0]}. {_EXPECTED}") from error
     except (CameraError, TypeError, ValueError) as error:

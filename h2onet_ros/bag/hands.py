@@ -10,6 +10,7 @@ from rosbags.typesys.store import Typestore
 from h2onet_ros.bag.message_types import HAND_ARRAY, MESH_TOPOLOGY
 from h2onet_ros.bag.units import SECOND
 from h2onet_ros.hand.joints import JOINT_NAMES, OCCLUSION_NAMES, PART_NAMES, SKELETON
+from h2onet_ros.hand.model import HandModel
 from h2onet_ros.hand.topology import HandTopology
 from h2onet_ros.perception.hand_message import LEFT, RIGHT, TIMING_FIELDS, quaternion_from_rotation
 from h2onet_ros.perception.types import FrameResult, Hand
@@ -41,7 +42,7 @@ class HandSerialiser:
         )
         return bytes(self._store.serialize_cdr(message, HAND_ARRAY))
 
-    def topology(self, topology: HandTopology, weights: str, stamp: int) -> bytes:
+    def topology(self, topology: HandTopology | HandModel, weights: str, stamp: int) -> bytes:
         """A serialised `MeshTopology`; `stamp` in nanoseconds."""
         message = self._types[MESH_TOPOLOGY](
             header=self._header(stamp, ""),

@@ -254,7 +254,7 @@ def test_the_recordings_truth_describes_its_picture():
     hand = open_hand()
     grey = Panorama(np.full((64, 128, 3), 0.5, np.float16))
     try:
-        studio = recording.Studio(grey, hand)
+        studio = recording.DemoStudio(grey, hand)
     except RuntimeError as error:
         pytest.skip(f"no off-screen OpenGL here: {error}")
     picture, truth = studio.frame(65)

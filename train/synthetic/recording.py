@@ -22,20 +22,15 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation, Slerp
 
-from h2onet_ros.hand.model import HandModel, open_hand
-from train.synthetic import sensor
-from train.synthetic.assemble import hand_pieces, pose_plans, project, scaled_camera
+from h2onet_ros.hand.model import HandModel
 from train.synthetic.backgrounds import Light, Panorama
-from train.synthetic.geometry import ID_OTHER_HAND, NO_TEXTURE, Forearm, HandSurface, thing_soup
+from train.synthetic.geometry import thing_soup
 from train.synthetic.poses import INDEX, LITTLE, MIDDLE, RING, PoseSampler
-from train.synthetic.renderer import Renderer, Shot
-from train.synthetic.scene import HandPlan, Sensor
-from train.synthetic.textures import SkinPainter, TextureSet, noise_surface
+from train.synthetic.studio import Studio, left_hand, plain_plan, sleeve
 
 WIDTH, HEIGHT, RATE, SECONDS = 640, 480, 30, 7.0
 FOCAL = 545.0
 CAMERA = np.array([[FOCAL, 0, 322.4], [0, FOCAL, 236.8], [0, 0, 1.0]])
-_SUPERSAMPLING = 2
 
 
 def named_pose(hand: HandModel, name: str) -> np.ndarray:
@@ -127,39 +122,6 @@ LEFT = Track(
 )
 
 
-def _forearm(colour: tuple[float, float, float]) -> Forearm:
-    return Forearm(
-        length=0.45,
-        wrist_flexion=0.12,
-        wrist_deviation=0.05,
-        width=0.042,
-        thickness=0.036,
-        sleeve_start=0.065,
-        sleeve_gap=0.009,
-        sleeve_colour=np.array(colour),
-        sleeve_layer=NO_TEXTURE,
-        band_start=2.0,
-        band_width=0.01,
-        band_colour=np.zeros(3),
-    )
-
-
-def _plan(hand: HandModel, track: Track, second: float, shape: np.ndarray, forearm: Forearm) -> HandPlan:
-    angles, rotation, wrist = track.at(hand, second)
-    still = np.zeros(3)
-    return HandPlan(
-        angles, angles, shape, rotation, still, wrist, still, 0.0, np.ones(3), 0.25, forearm
-    )  # fmt: skip
-
-
-def _left_to_picture(plan: HandPlan) -> HandPlan:
-    """A plan of the mirrored picture as `pose_plans(mirrored=True)` wants it."""
-    mirror = np.diag([-1.0, 1, 1])
-    return HandPlan(
-        **{**plan.__dict__, "rotation": mirror @ plan.rotation @ mirror, "offset": mirror @ plan.offset}
-    )
-
-
 def _occluder(second: float) -> np.ndarray | None:
     """A box carried past in front of both hands."""
     if not 3.6 < second < 6.6:
@@ -171,72 +133,42 @@ def _occluder(second: float) -> np.ndarray | None:
     )
 
 
-class Studio:
+class DemoStudio:
     """Draws the frames of the recording."""
 
     def __init__(self, panorama: Panorama, hand: HandModel | None = None) -> None:
-        self.hand = hand or open_hand()
-        self.surface = HandSurface(self.hand)
-        rng = np.random.default_rng(7)
-        self.textures = TextureSet(
-            np.stack([SkinPainter(self.surface).paint(rng, tone=2.0), noise_surface(rng)]), 1
-        )
-        self.renderer = Renderer(
-            self.textures.layers,
-            (WIDTH * _SUPERSAMPLING, HEIGHT * _SUPERSAMPLING),
-            columns=1,
-            rows=1,
-            shadow_size=1024,
-        )
-        self.turn = Rotation.from_euler("y", 35, degrees=True).as_matrix()
-        behind = panorama.view(CAMERA, (WIDTH, HEIGHT), self.turn)
-        self.behind = cv2.GaussianBlur(behind, (0, 0), 5)
-        soft = panorama.light(self.turn)
+        turn = Rotation.from_euler("y", 35, degrees=True).as_matrix()
+        behind = cv2.GaussianBlur(panorama.view(CAMERA, (WIDTH, HEIGHT), turn), (0, 0), 5)
+        soft = panorama.light(turn)
         sun = np.array([0.45, -0.65, -0.6])
-        self.light = Light(soft.ambient * 0.75, sun / np.linalg.norm(sun), np.array([0.85, 0.82, 0.78]))
-        self.shape = np.clip(rng.normal(0, 0.7, self.hand.shape_count), -1.5, 1.5)
-        self.forearm = _forearm((0.05, 0.08, 0.16))
-        self._sensor = Sensor(0.6, 0.004, 0.006, 92, np.ones(3), 1.0, 0.0)
+        light = Light(soft.ambient * 0.75, sun / np.linalg.norm(sun), np.array([0.85, 0.82, 0.78]))
+        self._studio = Studio(CAMERA, behind, light, np.random.default_rng(7), hand)
+        self._forearm = sleeve((0.05, 0.08, 0.16))
+        self.hand, self.shape = self._studio.hand, self._studio.shape
 
     def frame(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Picture `index` as RGB `(480, 640, 3)` uint8, and its truth: a row of the arrays of `truth.npz`."""
         second = index / RATE
-        right = _plan(self.hand, RIGHT, second, self.shape, self.forearm)
-        left = _left_to_picture(_plan(self.hand, LEFT, second, self.shape, self.forearm))
-        posed = [
-            pose_plans(self.surface, [(right, 0.0)])[0],
-            pose_plans(self.surface, [(left, 0.0)], mirrored=True)[0],
-        ]
-        own = hand_pieces(self.surface, right, posed[0])
-        other = hand_pieces(self.surface, left, posed[1], ID_OTHER_HAND, mirrored=True)
+        right, left = (
+            plain_plan(*track.at(self.hand, second), self.shape, self._forearm) for track in (RIGHT, LEFT)
+        )
         thing = _occluder(second)
-        extra = [] if thing is None else [thing]
-        camera = scaled_camera(CAMERA, _SUPERSAMPLING)
-        centre = np.array([0, 0.03, 0.5])
-
-        def shot(pieces: list[np.ndarray]) -> Shot:
-            return Shot(np.concatenate(pieces), len(pieces[0]), camera, self.light, centre, 1.0, 0.34)
-
-        drawn = self.renderer.draw([shot([*own, *other, *extra])])[0]
-        alone = self.renderer.draw([shot([other[0]])])[0].alone
-        # Arm and hand of the second hand carry one id; where its hand alone would be tells them apart.
-        shares = [
-            np.count_nonzero((drawn.ids >= 1) & (drawn.ids <= 6))
-            / max(int(np.count_nonzero(drawn.alone)), 1),
-            np.count_nonzero((drawn.ids == ID_OTHER_HAND) & alone) / max(int(np.count_nonzero(alone)), 1),
-        ]
-        rng = np.random.default_rng([7, index])
-        picture = sensor.composite(drawn.image, self.behind)
-        picture = sensor.expose(picture, self._sensor, np.zeros(2), float(WIDTH), rng)
-        joints = np.stack([p.joints for p in posed])
-        pose = np.stack([p.pose for p in posed])
+        picture, truths = self._studio.draw(
+            right,
+            left_hand(left),
+            [] if thing is None else [thing],
+            np.array([0, 0.03, 0.5]),
+            0.34,
+            np.random.default_rng([7, index]),
+        )
+        pose = np.stack([truth.posed.pose for truth in truths])
         pose[:, 0] = 0
         return picture, {
-            "joints": joints.astype(np.float32),
-            "joints2d": np.stack([project(j, CAMERA) for j in joints]).astype(np.float32),
-            "rotation": np.stack([p.rotation for p in posed]).astype(np.float32),
+            "joints": np.stack([truth.posed.joints for truth in truths]).astype(np.float32),
+            "joints2d": np.stack([truth.image_points for truth in truths]).astype(np.float32),
+            "rotation": np.stack([truth.posed.rotation for truth in truths]).astype(np.float32),
             "pose": pose.astype(np.float32),
-            "visible_share": np.array(shares, np.float32),
+            "visible_share": np.array([truth.visible_share for truth in truths], np.float32),
         }
 
 
@@ -274,7 +206,7 @@ def record(folder: Path, panorama: Panorama) -> None:
     from tqdm import tqdm
 
     folder.mkdir(parents=True, exist_ok=True)
-    studio = Studio(panorama)
+    studio = DemoStudio(panorama)
     path = folder / "demo.mp4"
     video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE, (WIDTH, HEIGHT))
     if not video.isOpened():

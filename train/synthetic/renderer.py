@@ -271,6 +271,14 @@ class Renderer:
             self._colour_array.render(vertices=int(starts[k + 1] - starts[k]), first=int(starts[k]))
         return self._read(len(shots))
 
+    def depth(self) -> np.ndarray:
+        """Metres along the optical axis `(N, N)` in the last `draw`'s first shot; inf where nothing is."""
+        width, height = self.size
+        raw = self._target.read((0, 0, width, height), 1, attachment=-1, dtype="f4")
+        between = np.frombuffer(raw, np.float32).reshape(height, width).astype(np.float64) * 2 - 1
+        depth = -2 * FAR * NEAR / (FAR - NEAR) / (between - (FAR + NEAR) / (FAR - NEAR))
+        return np.where(between < 1, depth, np.inf)
+
     def _read(self, count: int) -> list[Drawn]:
         width, height = self.size
         rows = -(-count // self.columns)
