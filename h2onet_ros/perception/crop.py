@@ -15,6 +15,8 @@ CROP_SCALE = 1.5
 """Side of the region over the longer side of the box of the hand's joints (H2ONet's augmentation code)."""
 
 _KNUCKLES = [5, 9, 13, 17]
+_FREE_TURN = 0.2  # radians per frame that are followed at once
+_LARGEST_GROWTH = 0.2  # of the logarithm of the size, per frame
 
 
 def region_from_points(
@@ -72,6 +74,26 @@ def upright_region(points: np.ndarray, scale: float = CROP_SCALE) -> Region:
     box = region_from_points(transform_points(turn, points), scale)
     x, y = transform_points(invert(turn), np.array([box.x, box.y]))
     return Region(float(x), float(y), box.size, angle)
+
+
+def calmed_region(before: Region, now: Region) -> Region:
+    """The region of the next frame: small movements since the last one are calmed, large ones followed."""
+    moved = np.hypot(now.x - before.x, now.y - before.y) / before.size
+    gain = float(np.clip(moved / 0.05, 0.4, 1.0))
+    growth = np.log(now.size / before.size)
+    growth *= np.clip(abs(growth) / 0.10, 0.3, 1.0)
+    growth = np.clip(growth, -_LARGEST_GROWTH, _LARGEST_GROWTH)
+    return Region(
+        before.x + gain * (now.x - before.x),
+        before.y + gain * (now.y - before.y),
+        before.size * float(np.exp(growth)),
+        _calmed_angle(before.angle, now.angle),
+    )
+
+
+def _calmed_angle(before: float, now: float) -> float:
+    turned = (now - before + np.pi) % (2 * np.pi) - np.pi
+    return float(before + turned * np.clip(abs(turned) / _FREE_TURN, 0.4, 1.0))
 
 
 def crop_affine(region: Region, size: int, rotation: float = 0.0, mirror: bool = False) -> np.ndarray:

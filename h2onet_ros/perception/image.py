@@ -138,7 +138,11 @@ def image_values(message: ImageMessage, kind: str, channels: int) -> NDArray[Any
         )
     # Rows may be padded to any length, and the last one may come without its padding.
     values = np.ndarray(
-        (height, width, channels), dtype, memoryview(message.data).cast("B"), 0, (step, pixel, dtype.itemsize)
+        (height, width, channels),
+        dtype,
+        np.frombuffer(message.data, np.uint8),
+        0,
+        (step, pixel, dtype.itemsize),
     )
     values.flags.writeable = False
     return values

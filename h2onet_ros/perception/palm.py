@@ -84,14 +84,23 @@ class PalmDetector:
     """
 
     def __init__(self, path: Path = PALM_ASSET, threshold: float = 0.5, threads: int = 1) -> None:
-        if not 0 < threshold < 1:
-            raise ValueError(f"PalmDetector: expected a threshold between 0 and 1, got {threshold}")
+        self.threshold = threshold
         self._network = load_network(
             path, {"image": (1, 3, INPUT_SIZE, INPUT_SIZE)}, ("boxes", "scores"), threads
         )
+        self._anchors = _anchors()
+
+    @property
+    def threshold(self) -> float:
+        """Least score of a detection; may be changed between images."""
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, threshold: float) -> None:
+        if not 0 < threshold < 1:
+            raise ValueError(f"PalmDetector: expected a threshold between 0 and 1, got {threshold}")
         self._threshold = threshold
         self._logit_threshold = float(np.log(threshold / (1 - threshold)))
-        self._anchors = _anchors()
 
     def detect(
         self, rgb: NDArray[np.uint8], window: tuple[int, int, int, int] | None = None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from h2onet_ros.engines.base import Engine, FrameFeatures, FusedHands
+from h2onet_ros.engines.base import Engine, FrameFeatures
+from h2onet_ros.perception.assembly import AssemblyOptions, HandState, assemble
 from h2onet_ros.perception.crop import (
     crop_affine,
     crop_image,
@@ -18,18 +19,12 @@ from h2onet_ros.perception.crop import (
     to_network,
     transform_points,
 )
-from h2onet_ros.perception.hand_check import HandCheck, RegionCheck
-from h2onet_ros.perception.memory import TemporalMemory
-from h2onet_ros.perception.palm import PalmDetector
-from h2onet_ros.perception.placement import place
-from h2onet_ros.perception.search import PalmSearch
-from h2onet_ros.perception.smoothing import HandPose, HandSmoother, SmoothingConfig
+from h2onet_ros.perception.finder import Finder
+from h2onet_ros.perception.hand_size import MAX_LENGTH, MAX_SCALE, MIN_LENGTH, MIN_SCALE
+from h2onet_ros.perception.smoothing import SmoothingConfig
 from h2onet_ros.perception.tracker import Track, Tracker, TrackerConfig
-from h2onet_ros.perception.types import FloatArray, Frame, FrameResult, Hand, Region
+from h2onet_ros.perception.types import FloatArray, Frame, FrameResult, GivenRegion, Hand, Region
 
-_MIRROR = np.array([-1, 1, 1], np.float32)
-_SETTLED_AGE = 10  # good frames after which a hand need not be checked in every frame
-_CHECK_EVERY = 5  # frames between the checks of a settled hand
 _LOOK_AGAIN_IOU, _LOOK_AGAIN_ANGLE = 0.85, 0.2  # a palm's region this close to the hand's is good enough
 
 
@@ -44,6 +39,13 @@ class PipelineConfig:
     second_look: crop a newly found hand again after a first estimate of where its joints are.
     turn_to_view: the network sees a crop and cannot know where in the image it was; turn its result by the
         angle between the optical axis and the ray to the crop.
+    fit_rotation: correct the network's rotation by where the joints are in the image, and by depth.
+    hand_scale: factor on the size of the network's hands, 0.3 to 3.
+    hand_length: metres from the middle of the wrist's crease along the bones to the tip of the middle finger.
+        Every hand is made this long, and `hand_scale` does not count. None: as the network and depth say.
+
+    Raises:
+        ValueError: for values out of range.
     """
 
     max_hands: int = 2
@@ -53,14 +55,24 @@ class PipelineConfig:
     threads: int = 1
     second_look: bool = True
     turn_to_view: bool = True
+    fit_rotation: bool = True
+    hand_scale: float = 1.0
+    hand_length: float | None = None
 
-
-class _HandState:
-    """What is kept for one identity between frames."""
-
-    def __init__(self, offsets: Sequence[float], smoothing: SmoothingConfig) -> None:
-        self.memory = TemporalMemory(offsets)
-        self.smoother = HandSmoother(smoothing)
+    def __post_init__(self) -> None:
+        if self.max_hands < 1:
+            raise ValueError(f"PipelineConfig.max_hands: expected at least 1, got {self.max_hands}")
+        if not 0 < self.palm_threshold < 1:
+            raise ValueError(f"PipelineConfig.palm_threshold: expected 0 to 1, got {self.palm_threshold}")
+        if not MIN_SCALE <= self.hand_scale <= MAX_SCALE:
+            raise ValueError(
+                f"PipelineConfig.hand_scale: expected {MIN_SCALE} to {MAX_SCALE}, got {self.hand_scale}"
+            )
+        if self.hand_length is not None and not MIN_LENGTH <= self.hand_length <= MAX_LENGTH:
+            raise ValueError(
+                f"PipelineConfig.hand_length: expected {MIN_LENGTH} to {MAX_LENGTH} metres, got "
+                f"{self.hand_length}"
+            )
 
 
 class HandPipeline:
@@ -76,39 +88,67 @@ class HandPipeline:
 
     def __init__(self, engine: Engine, config: PipelineConfig | None = None) -> None:
         self.engine = engine
-        self.config = config or PipelineConfig()
+        self._config = config or PipelineConfig()
         self._size = engine.bundle.image_size
-        detector = PalmDetector(threshold=self.config.palm_threshold, threads=self.config.threads)
-        worker = ThreadPoolExecutor(1, thread_name_prefix="perception")
-        self._search = PalmSearch(detector, worker)
-        self._check = RegionCheck(HandCheck(threads=self.config.threads), worker)
-        self._tracker = Tracker(self.config.max_hands, self.config.tracker, engine.bundle.info.crop_scale)
-        self._states: dict[int, _HandState] = {}
+        self._tracker = Tracker(self._config.max_hands, self._config.tracker, engine.bundle.info.crop_scale)
+        self._finder = Finder(self._tracker, self._config.palm_threshold, self._config.threads)
+        self._states: dict[int, HandState] = {}
+        self._orders = threading.Lock()
+        self._next_config: PipelineConfig | None = None
+        self._must_reset = False
+
+    @property
+    def config(self) -> PipelineConfig:
+        """What the next frame is processed with."""
+        with self._orders:
+            return self._next_config or self._config
+
+    def reconfigure(self, config: PipelineConfig) -> None:
+        """Process otherwise from the next frame on; hands that are followed go on. From any thread.
+
+        Raises:
+            ValueError: for another number of threads: the networks are loaded with it.
+        """
+        with self._orders:
+            if config.threads != self._config.threads:
+                raise ValueError(
+                    f"HandPipeline: expected threads to stay {self._config.threads}, got {config.threads}; "
+                    "make another pipeline"
+                )
+            self._next_config = config
 
     def reset(self) -> None:
-        """Forget all hands, as if the next frame were the first. Identities are not used again."""
-        self._tracker.reset()
-        self._forget()
+        """Forget all hands, as if the next frame were the first. Identities are not used again. From any
+        thread."""
+        with self._orders:
+            self._must_reset = True
 
-    def _forget(self) -> None:
-        self._search.reset()
-        self._check.reset()
-        self._states.clear()
+    def process(self, frame: Frame, regions: Sequence[GivenRegion] | None = None) -> FrameResult:
+        """The hands of one frame.
 
-    def process(self, frame: Frame) -> FrameResult:
-        """The hands of one frame."""
+        Args:
+            frame: the image, its camera, and depth if there is any.
+            regions: where somebody else saw hands in this image; then nobody else looks for new ones.
+        """
         watch = _Stopwatch()
-        if self._tracker.begin(frame.stamp, frame.camera.width, frame.camera.height):
+        self._obey()
+        warnings = []
+        reason = self._tracker.begin(frame.stamp, frame.camera.width, frame.camera.height)
+        if reason:
             self._forget()
-        self._find(frame)
-        least = self.config.tracker.min_presence
+            warnings.append(reason)
+        if regions is None:
+            self._finder.find(frame.rgb)
+        else:
+            self._finder.take(frame.rgb, regions)
+        least = self._config.tracker.min_presence
         tracks = [track for track in self._tracker.tracks if track.presence >= least]
         for track in tracks:
             self._prepare(track)
         watch.lap("detect")
         hands: dict[int, Hand] = {}
         if tracks:
-            hands = self._reconstruct(frame, tracks, watch)
+            hands = self._reconstruct(frame, tracks, watch, warnings)
         for track in self._tracker.tracks:
             if track not in tracks:
                 self._tracker.observe(track, None, np.inf)
@@ -116,46 +156,45 @@ class HandPipeline:
         known = self._tracker.known_ids
         self._states = {i: state for i, state in self._states.items() if i in known}
         visible = tuple(hands[track.track_id] for track in self._tracker.visible)
-        return FrameResult(frame.stamp, frame.frame_id, visible, watch.total())
+        return FrameResult(frame.stamp, frame.frame_id, visible, watch.total(), tuple(warnings))
 
-    def _find(self, frame: Frame) -> None:
-        """Bring the tracker up to date: palms where worth it, the hand check for every region in doubt."""
-        tracker = self._tracker
-        followed = {track.track_id: track for track in tracker.tracks if not _is_urgent(track)}
-        for track_id, answer in self._check.collect().items():
-            if track_id in followed:
-                tracker.check(followed[track_id], *answer)
-        found = self._search.collect()
-        if found is None and not followed and tracker.wants_detection():
-            found = self._search.now(frame.rgb)
-        candidates = [] if found is None else tracker.associate(found)
-        if followed and tracker.wants_detection():
-            self._search.begin(frame.rgb)
+    def _obey(self) -> None:
+        """Carry out what was asked for since the last frame."""
+        with self._orders:
+            config, self._next_config = self._next_config, None
+            must_reset, self._must_reset = self._must_reset, False
+            if config is not None:
+                self._config = config
+        if config is not None:
+            self._tracker.reconfigure(config.max_hands, config.tracker)
+            self._finder.palm_threshold = config.palm_threshold
+            for state in self._states.values():
+                state.smoother.reconfigure(config.smoothing)
+        if must_reset:
+            self._tracker.reset()
+            self._forget()
 
-        urgent = [track for track in tracker.tracks if _is_urgent(track)]
-        answers = self._check.now(frame.rgb, [track.region for track in urgent] + candidates)
-        for track, answer in zip(urgent, answers, strict=False):
-            tracker.check(track, *answer)
-        for region, answer in zip(candidates, answers[len(urgent) :], strict=True):
-            tracker.start(region, *answer)
-        routine = [track for track in followed.values() if not _is_urgent(track) and _is_due(track)]
-        self._check.begin(frame.rgb, {track.track_id: track.region for track in routine})
+    def _forget(self) -> None:
+        self._finder.reset()
+        self._states.clear()
 
     def _prepare(self, track: Track) -> None:
         if track.switched:
             self._states.pop(track.track_id, None)
         if track.track_id not in self._states:
-            self._states[track.track_id] = _HandState(
-                self.engine.bundle.info.temporal_offsets_s, self.config.smoothing
+            self._states[track.track_id] = HandState(
+                self.engine.bundle.info.temporal_offsets_s, self._config.smoothing
             )
 
-    def _reconstruct(self, frame: Frame, tracks: list[Track], watch: _Stopwatch) -> dict[int, Hand]:
+    def _reconstruct(
+        self, frame: Frame, tracks: list[Track], watch: _Stopwatch, warnings: list[str]
+    ) -> dict[int, Hand]:
         regions = [self._as_trained(t.region, None if t.is_rough else t.points) for t in tracks]
         crops = self._crop(frame, tracks, regions)
         watch.lap("crop")
         features = _each_hand(self.engine.encode(crops))
         points = [self._image_points(f, t, r) for f, t, r in zip(features, tracks, regions, strict=True)]
-        if self.config.second_look:
+        if self._config.second_look:
             self._look_again(frame, tracks, regions, features, points)
         watch.lap("encode")
         past = []
@@ -167,10 +206,23 @@ class HandPipeline:
         fused = self.engine.fuse(FrameFeatures.concatenate(features), short, long)
         watch.lap("fuse")
         hands = {}
+        config = self._config
+        options = AssemblyOptions(
+            config.turn_to_view, config.fit_rotation, config.hand_scale, config.hand_length
+        )
         for i, track in enumerate(tracks):
-            hand = self._place(frame, track, regions[i], points[i], fused, i)
-            if hand is not None:
-                hands[track.track_id] = hand
+            state = self._states[track.track_id]
+            hand = assemble(frame, track, regions[i], points[i], fused, i, state, options)
+            self._tracker.observe(
+                track,
+                None if hand is None else points[i],
+                np.inf if hand is None else hand.reprojection_error,
+            )
+            if hand is None:
+                continue
+            hands[track.track_id] = hand
+            if frame.depth is not None and np.isnan(hand.depth_scale):
+                warnings.append("depth of no use on a hand: unknown there, or not at a hand's distance")
         watch.lap("place")
         return hands
 
@@ -218,59 +270,9 @@ class HandPipeline:
             regions[i], features[i] = region, seen
             points[i] = self._image_points(features[i], tracks[i], region)
 
-    def _place(
-        self, frame: Frame, track: Track, region: Region, points: FloatArray, fused: FusedHands, i: int
-    ) -> Hand | None:
-        vertices, joints, rotation = fused.vertices[i], fused.joints[i], fused.rotation[i]
-        if track.handedness == "left":
-            vertices, joints = vertices * _MIRROR, joints * _MIRROR
-            rotation = rotation * np.outer(_MIRROR, _MIRROR)
-        unroll = _roll(region.angle)
-        vertices, joints, rotation = vertices @ unroll.T, joints @ unroll.T, unroll @ rotation
-        if self.config.turn_to_view:
-            turn = frame.camera.view_rotation(np.array([region.x, region.y])).astype(np.float32)
-            vertices, joints, rotation = vertices @ turn.T, joints @ turn.T, turn @ rotation
-        placement = place(joints, points, frame.camera)
-        if placement is None or not np.isfinite(vertices).all():
-            self._tracker.observe(track, None, np.inf)
-            return None
-        self._tracker.observe(track, points, placement.reprojection_error)
-        pose = HandPose(placement.position, rotation, vertices, joints)
-        pose = self._states[track.track_id].smoother(pose, frame.stamp)
-        return Hand(
-            track_id=track.track_id,
-            handedness=track.handedness,
-            handedness_score=track.handedness_score,
-            detection_score=track.presence,
-            region=region,
-            position=pose.position,
-            rotation=pose.rotation,
-            joints=pose.joints + pose.position,
-            vertices=pose.vertices + pose.position,
-            occlusion=fused.occlusion[i],
-            image_points=points,
-            reprojection_error=placement.reprojection_error,
-        )
-
 
 def _alike(a: Region, b: Region) -> bool:
     return a.iou(b) > _LOOK_AGAIN_IOU and np.cos(a.angle - b.angle) > np.cos(_LOOK_AGAIN_ANGLE)
-
-
-def _roll(angle: float) -> FloatArray:
-    """Rotation `(3, 3)` about the viewing axis that undoes turning the picture anti-clockwise by `angle`."""
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
-
-
-def _is_urgent(track: Track) -> bool:
-    """Whether nothing may be computed for a followed hand before it was checked."""
-    return track.is_rough or track.misses > 0
-
-
-def _is_due(track: Track) -> bool:
-    """Whether a hand that is followed well should be checked: a settled one now and then, at its own time."""
-    return track.age < _SETTLED_AGE or (track.age + track.track_id) % _CHECK_EVERY == 0
 
 
 def _each_hand(features: FrameFeatures) -> list[FrameFeatures]:

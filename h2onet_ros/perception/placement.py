@@ -1,14 +1,16 @@
-"""Where the hand is: the wrist's position from root-relative joints and the points where the camera saw them.
+"""Where the hand is and how it is turned: root-relative joints fitted to the points where a camera saw them.
 
-With the shape and size of the hand given by the network, position is all that is missing for a perspective
-view: three unknowns, forty-two measurements. A linear solution is refined by weighted Gauss-Newton steps on
-pixel distances.
+The network gives the hand's shape and size, so three unknowns of position are missing for a perspective view
+and forty-two measurements are there. The same measurements also say how the hand is turned, and often better
+than the network's regressor, so the turn may be corrected along with the position, with the network's own
+answer as the prior. A linear solution is refined by damped, robustly weighted Gauss-Newton steps.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,9 +24,18 @@ MIN_DEPTH = 0.03
 MAX_DEPTH = 20.0
 """Metres from the camera to the wrist that are believed."""
 
+TURN_PRIOR = 0.67
+"""How firmly the network's rotation is held: an error of a radian counts as much as one image point that is
+off by this part of the points' extent. From the median errors, about 17 degrees and a fifth; see
+docs/placement.md."""
+
 # Outliers lose their pull (Geman-McClure) beyond a distance that shrinks from step to step, since they bias
 # the start; in parts of the extent of the image points.
 _OUTLIER_FRACTIONS = (0.4, 0.2, 0.1, 0.1, 0.1)
+# While the hand still turns, points far off are rather signs of a wrong turn than outliers.
+_TURNING_FRACTIONS = (0.5, 0.5, 0.5, 0.5)
+_LARGEST_TURN = 0.5
+"""Radians per step: beyond, the linearisation says nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,21 +43,27 @@ class Placement:
     """Attributes:
     position: `(3,)` the wrist in the camera's optical frame, metres.
     reprojection_error: root mean square distance between projected and given points, pixels.
+    turn: `(3, 3)` what the joints were turned by about the wrist; the identity if they were not to be.
     """
 
     position: FloatArray
     reprojection_error: float
+    turn: Array
 
 
 def place(
-    joints: NDArray[np.floating], image_points: NDArray[np.floating], camera: Camera
+    joints: NDArray[np.floating],
+    image_points: NDArray[np.floating],
+    camera: Camera,
+    turn_prior: float | None = None,
 ) -> Placement | None:
-    """The position that makes `joints` project to `image_points`.
+    """The position, and on request the turn, that make `joints` project to `image_points`.
 
     Args:
         joints: `(21, 3)` relative to the wrist, metres, along the camera's axes.
         image_points: `(21, 2)` pixels of the (possibly distorted) image.
         camera: its intrinsics; points are undistorted with them. Errors are counted in undistorted pixels.
+        turn_prior: correct the rotation too, as firmly held as said for `TURN_PRIOR`. None: leave it.
 
     Returns:
         None where no believable position exists: values that are not finite, points that all but coincide, or
@@ -61,61 +78,147 @@ def place(
     extent = float(np.ptp(image_points, axis=0).max())
     if extent < 1.0:
         return None
-    directions = camera.normalise(image_points)
-    focal = camera.focal
+    view = View(camera.normalise(image_points), camera.focal, extent)
 
-    position = _linear(relative, directions, focal)
+    position = _linear(relative, view)
     if position is None:
         return None
-    for fraction in _OUTLIER_FRACTIONS:
-        position = _gauss_newton_step(position, relative, directions, focal, fraction * extent)
+    turn: Array = np.eye(3)
+    fractions: tuple[float, ...] = _OUTLIER_FRACTIONS
+    if turn_prior is not None:
+        turned = _turn_too(position, relative, view, turn_prior)
+        if turned is not None:
+            position, turn = turned
+            relative = relative @ turn.T
+            fractions = _OUTLIER_FRACTIONS[2:]
+    for fraction in fractions:
+        position = _shift(position, relative, view, fraction)
         if position is None:
             return None
-    if position[2] > MAX_DEPTH or (relative[:, 2] + position[2]).min() < MIN_DEPTH:
+    return believable(position, turn, relative, view)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What the camera saw of a hand.
+
+    Attributes:
+        directions: `(21, 2)` x / z and y / z of the joints.
+        focal: `(2,)` pixels.
+        extent: the longer side of the image points' box, pixels.
+    """
+
+    directions: Array
+    focal: Array
+    extent: float
+
+    def residuals(self, points: Array) -> Array:
+        """`(21, 2)` pixels from where the joints were seen to where points `(21, 3)` would be."""
+        residuals: Array = (points[:, :2] / points[:, 2:] - self.directions) * self.focal
+        return residuals
+
+    def equations(self, turned: Array, position: Array, fraction: float) -> tuple[Array, Array]:
+        """Normal equations `(6, 6)`, `(6,)` of a small turn about the wrist and a shift, that lessen the
+        residuals of joints `turned` `(21, 3)` at `position`, weighted down beyond `fraction` of the extent.
+        """
+        points = turned + position
+        inverse = 1 / points[:, 2]
+        ratios = points[:, :2] * inverse[:, None]
+        residuals = (ratios - self.directions) * self.focal
+        # The image moves by (1, 0, -x / z) fx / z for a shift of the point, and so on.
+        rows = np.zeros((2, len(points), 6))
+        for axis in (0, 1):
+            rate = self.focal[axis] * inverse
+            rows[axis, :, 3 + axis] = rate
+            rows[axis, :, 5] = -rate * ratios[:, axis]
+        # A turn by w moves it by w x P; the image moves by g . (w x P) = w . (P x g).
+        x, y, z = turned.T
+        along = rows[:, :, 3:]
+        rows[:, :, 0] = y * along[:, :, 2] - z * along[:, :, 1]
+        rows[:, :, 1] = z * along[:, :, 0] - x * along[:, :, 2]
+        rows[:, :, 2] = x * along[:, :, 1] - y * along[:, :, 0]
+        weight = 1 / (1 + (residuals**2).sum(-1) / (fraction * self.extent) ** 2)
+        weighted = (rows * weight[:, None]).reshape(-1, 6)
+        return weighted.T @ rows.reshape(-1, 6), weighted.T @ residuals.T.reshape(-1)
+
+
+def step(
+    matrix: Array, right: Array, turn: Array, position: Array, prior: float
+) -> tuple[Array, Array] | None:
+    """Solve `View.equations` (and what was added to them) for the next turn `(3, 3)` and position `(3,)`.
+
+    Args:
+        turn: the turn so far, held by `prior` (pixels per radian).
+    """
+    matrix, right = matrix.copy(), right.copy()
+    matrix[[0, 1, 2], [0, 1, 2]] += prior**2
+    right[:3] += prior**2 * cv2.Rodrigues(turn)[0][:, 0]
+    solution = _solve(matrix, right)
+    if solution is None:
         return None
-    error = float(np.sqrt((_residuals(relative + position, directions, focal) ** 2).sum(-1).mean()))
-    return Placement(position.astype(np.float32), error)
+    angle = float(np.linalg.norm(solution[:3]))
+    if angle > _LARGEST_TURN:
+        solution[:3] *= _LARGEST_TURN / angle
+    return cv2.Rodrigues(-solution[:3])[0] @ turn, position - solution[3:]
 
 
-def _linear(joints: Array, directions: Array, focal: Array) -> Array | None:
+def believable(position: Array, turn: Array, joints: Array, view: View) -> Placement | None:
+    """The placement of (turned) `joints` at `position`, or None where no hand can be."""
+    nearest = float((joints[:, 2] + position[2]).min())
+    if not (nearest >= MIN_DEPTH and position[2] <= MAX_DEPTH):
+        return None
+    error = float(np.sqrt((view.residuals(joints + position) ** 2).sum(-1).mean()))
+    return Placement(position.astype(np.float32), error, turn)
+
+
+def _turn_too(position: Array, joints: Array, view: View, prior: float) -> tuple[Array, Array] | None:
+    """Position and turn after some steps in both; None where they lead nowhere."""
+    turn: Array = np.eye(3)
+    turned = joints
+    for fraction in _TURNING_FRACTIONS:
+        if (turned[:, 2] + position[2]).min() < MIN_DEPTH / 2:
+            return None
+        equations = view.equations(turned, position, fraction)
+        moved = step(*equations, turn, position, prior * view.extent)
+        if moved is None:
+            return None
+        turn, position = moved
+        turned = joints @ turn.T
+    return position, turn
+
+
+def _linear(joints: Array, view: View) -> Array | None:
     """Least squares of (X + t) - u (Z + t_z) = 0, times the focal length: exact for exact points."""
     rows = np.zeros((2, len(joints), 3))
-    rows[0, :, 0] = focal[0]
-    rows[1, :, 1] = focal[1]
-    rows[:, :, 2] = -(directions * focal).T
-    right = ((directions * joints[:, 2:] - joints[:, :2]) * focal).T
-    return _solve(rows.reshape(-1, 3), right.reshape(-1))
+    rows[0, :, 0] = view.focal[0]
+    rows[1, :, 1] = view.focal[1]
+    rows[:, :, 2] = -(view.directions * view.focal).T
+    right = ((view.directions * joints[:, 2:] - joints[:, :2]) * view.focal).T.reshape(-1)
+    flat = rows.reshape(-1, 3)
+    return _solve(flat.T @ flat, flat.T @ right)
 
 
-def _gauss_newton_step(
-    position: Array,
-    joints: Array,
-    directions: Array,
-    focal: Array,
-    limit: float,
-) -> Array | None:
+def _shift(position: Array, joints: Array, view: View, fraction: float) -> Array | None:
+    """The next position, the turn left as it is."""
     points = joints + position
     if points[:, 2].min() < MIN_DEPTH / 2:
         return None
-    residuals = _residuals(points, directions, focal)
-    weight = 1 / (1 + (residuals**2).sum(-1) / limit**2)
+    residuals = view.residuals(points)
+    weight = 1 / (1 + (residuals**2).sum(-1) / (fraction * view.extent) ** 2)
     inverse = weight / points[:, 2]
-    jacobian = np.zeros((2, len(points), 3))
-    jacobian[0, :, 0] = focal[0] * inverse
-    jacobian[1, :, 1] = focal[1] * inverse
-    jacobian[:, :, 2] = -(points[:, :2] * focal).T * (inverse / points[:, 2])
-    step = _solve(jacobian.reshape(-1, 3), (residuals * weight[:, None]).T.reshape(-1))
-    return None if step is None else position - step
+    rows = np.zeros((2, len(points), 3))
+    rows[0, :, 0] = view.focal[0] * inverse
+    rows[1, :, 1] = view.focal[1] * inverse
+    rows[:, :, 2] = -(points[:, :2] * view.focal).T * (inverse / points[:, 2])
+    flat = rows.reshape(-1, 3)
+    solution = _solve(flat.T @ flat, flat.T @ (residuals * weight[:, None]).T.reshape(-1))
+    return None if solution is None else position - solution
 
 
-def _residuals(points: Array, directions: Array, focal: Array) -> Array:
-    return (points[:, :2] / points[:, 2:] - directions) * focal
-
-
-def _solve(rows: Array, right: Array) -> Array | None:
-    """Least squares by the normal equations: three unknowns, well scaled."""
+def _solve(matrix: Array, right: Array) -> Array | None:
+    """The solution of a few well scaled linear equations; None where there is none."""
     try:
-        solution: Array = np.linalg.solve(rows.T @ rows, rows.T @ right)
+        solution: Array = np.linalg.solve(matrix, right)
     except np.linalg.LinAlgError:
         return None
     return solution if np.isfinite(solution).all() else None

@@ -49,6 +49,10 @@ class OneEuro:
         self._value: Array | None = None
         self._velocity: Array | None = None
 
+    def tune(self, min_cutoff: float, beta: float) -> None:
+        """Change the parameters and go on."""
+        self._min_cutoff, self._beta = min_cutoff, beta
+
     def __call__(self, value: Array, dt: float) -> Array:
         """The filtered value, `dt` seconds (> 0) after the last one; rows of `value` are points in space."""
         if self._value is None or self._velocity is None:
@@ -70,6 +74,10 @@ class OneEuroRotation:
         self._min_cutoff, self._beta = min_cutoff, beta
         self._value: Array | None = None
         self._velocity: Array = np.zeros(3)
+
+    def tune(self, min_cutoff: float, beta: float) -> None:
+        """Change the parameters and go on."""
+        self._min_cutoff, self._beta = min_cutoff, beta
 
     def __call__(self, value: Array, dt: float) -> Array:
         if self._value is None:
@@ -100,6 +108,13 @@ class HandPose:
     joints: FloatArray
 
 
+# Cut-off at rest (Hz) and how it rises with speed, at strength 1; see docs/placement.md for what they cost.
+_SHAPE = (4.0, 40.0)
+_ROTATION = (4.0, 2.0)
+_DIRECTION = (6.0, 60.0)
+_LOG_DEPTH = (1.5, 8.0)
+
+
 class HandSmoother:
     """Smooths one hand of one side through time."""
 
@@ -109,15 +124,30 @@ class HandSmoother:
         self._start()
 
     def _start(self) -> None:
+        self._shape, self._rotation = OneEuro(*_SHAPE), OneEuroRotation(*_ROTATION)
+        self._direction, self._log_depth = OneEuro(*_DIRECTION), OneEuro(*_LOG_DEPTH)
+        self._tune()
+
+    def _tune(self) -> None:
         strength = self._config.strength
-        self._shape = OneEuro(4.0 / strength, 40.0 / strength)
-        self._rotation = OneEuroRotation(4.0 / strength, 2.0 / strength)
-        self._direction = OneEuro(6.0 / strength, 60.0 / strength)
-        self._log_depth = OneEuro(1.5 / strength, 8.0 / strength)
+        for filter_, (min_cutoff, beta) in (
+            (self._shape, _SHAPE),
+            (self._rotation, _ROTATION),
+            (self._direction, _DIRECTION),
+            (self._log_depth, _LOG_DEPTH),
+        ):
+            filter_.tune(min_cutoff / strength, beta / strength)
+
+    def reconfigure(self, config: SmoothingConfig) -> None:
+        """Smooth otherwise from the next frame on; what is known of the past goes on to count."""
+        self._config = config
+        self._tune()
 
     def __call__(self, pose: HandPose, stamp: int) -> HandPose:
-        """The smoothed pose of the frame taken at `stamp` (ns). A gap or time going back starts afresh."""
+        """The smoothed pose of the frame taken at `stamp` (ns). A gap, a stamp that repeats the last one, or
+        time going back starts afresh."""
         if not self._config.enabled:
+            self._stamp = None
             return pose
         dt = 0.0 if self._stamp is None else (stamp - self._stamp) * 1e-9
         if not 0 < dt < _GAP:

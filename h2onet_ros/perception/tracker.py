@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from h2onet_ros.perception.crop import upright_region
+from h2onet_ros.perception.crop import calmed_region, upright_region
 from h2onet_ros.perception.types import FloatArray, Handedness, Region
 
 
@@ -64,8 +64,6 @@ _MATCH_DISTANCE = 0.5  # between centres, of the regions' mean size
 _WRONG_SIZE = 2.2  # ratio between a hand's region and that of its palm that no pose explains
 _DOUBTFUL_SIZE = 1.6  # ratio to the usual size: the hand has made a fist, or the region is running away
 _USUAL_GAIN = 0.1
-_FREE_TURN = 0.2  # radians per frame that are followed at once
-_LARGEST_GROWTH = 0.2  # of the logarithm of the size, per frame
 _EXPLAINED_OVERLAP = 0.7
 _DUPLICATE_DISTANCE = 0.10  # mean distance of two hands' points, of the region's size
 
@@ -162,25 +160,38 @@ class Tracker:
             raise ValueError(f"Tracker: expected max_hands of at least 1, got {max_hands}")
         self.max_hands = max_hands
         self.config = config or TrackerConfig()
+        self.tracks: list[Track] = []
         self._crop_scale = crop_scale
         self._next_id = 1
         self.reset()
 
+    def reconfigure(self, max_hands: int, config: TrackerConfig) -> None:
+        """Follow hands otherwise from now on; those that are too many, the newest, are let go."""
+        self.max_hands, self.config = max_hands, config
+        self.tracks = sorted(self.tracks, key=lambda track: track.track_id)[:max_hands]
+
     def reset(self) -> None:
         """Forget all hands. Identities are not used again."""
-        self.tracks: list[Track] = []
+        self.tracks = []
         self._lost: list[Track] = []
         self._stamp: int | None = None
         self._since_detection = self.config.detect_every
         self._size = (0, 0)
 
-    def begin(self, stamp: int, width: int, height: int) -> bool:
-        """Start a frame of `width` x `height` pixels taken at `stamp` (ns). Returns whether it was reset.
+    def begin(self, stamp: int, width: int, height: int) -> str:
+        """Start a frame of `width` x `height` pixels taken at `stamp` (ns). Returns why it was reset, or "".
 
         Time going backwards, or another image size, means another recording: all hands are forgotten.
         """
-        was_reset = self._stamp is not None and (stamp < self._stamp or self._size != (width, height))
-        if was_reset:
+        reason = ""
+        if self._stamp is not None and stamp < self._stamp:
+            reason = f"time went back by {(self._stamp - stamp) * 1e-9:.3f} s: all hands are forgotten"
+        elif self._stamp is not None and self._size != (width, height):
+            reason = (
+                f"images changed from {self._size[0]} x {self._size[1]} to {width} x {height} pixels: "
+                "all hands are forgotten"
+            )
+        if reason:
             self.reset()
         self._stamp, self._size = stamp, (width, height)
         self._since_detection += 1
@@ -188,7 +199,7 @@ class Tracker:
             track.switched = False
         limit = self.config.remember * 1e9
         self._lost = [t for t in self._lost if stamp - t.last_seen <= limit]
-        return was_reset
+        return reason
 
     def wants_detection(self) -> bool:
         """Whether looking for palms in the whole image is worth its cost in this frame."""
@@ -279,7 +290,7 @@ class Tracker:
         if track.is_rough:
             track.region, track.usual_size, track.is_rough = region, region.size, False
         else:
-            track.region = _follow(track.region, region)
+            track.region = calmed_region(track.region, region)
             track.usual_size *= (track.region.size / track.usual_size) ** _USUAL_GAIN
         track.points = points
         track.misses = 0
@@ -360,26 +371,6 @@ def _stray(a: Track, b: Track) -> Track:
         is_right = a.right + b.right > 1
         return b if (a.handedness == "right") == is_right else a
     return a if a.age < b.age else b
-
-
-def _follow(before: Region, now: Region) -> Region:
-    """Calm small movements of the region, follow large ones at once."""
-    moved = np.hypot(now.x - before.x, now.y - before.y) / before.size
-    gain = float(np.clip(moved / 0.05, 0.4, 1.0))
-    growth = np.log(now.size / before.size)
-    growth *= np.clip(abs(growth) / 0.10, 0.3, 1.0)
-    growth = np.clip(growth, -_LARGEST_GROWTH, _LARGEST_GROWTH)
-    return Region(
-        before.x + gain * (now.x - before.x),
-        before.y + gain * (now.y - before.y),
-        before.size * float(np.exp(growth)),
-        _follow_angle(before.angle, now.angle),
-    )
-
-
-def _follow_angle(before: float, now: float) -> float:
-    turned = (now - before + np.pi) % (2 * np.pi) - np.pi
-    return float(before + turned * np.clip(abs(turned) / _FREE_TURN, 0.4, 1.0))
 
 
 def _distance(a: Region, b: Region) -> float:

@@ -34,12 +34,15 @@ class Frame:
         stamp: time of exposure, integer nanoseconds.
         camera: intrinsics for exactly this image size.
         frame_id: name of the camera's optical frame (REP 103: x right, y down, z forward).
+        depth: `(H', W')` float32, metres along the optical axis, registered to the image (REP 118) and maybe
+            of another size; NaN, infinity or 0 where nothing is known. None: no depth camera.
     """
 
     rgb: NDArray[np.uint8]
     stamp: int
     camera: Camera
     frame_id: str = "camera"
+    depth: FloatArray | None = None
 
     def __post_init__(self) -> None:
         check_array("Frame", "rgb", self.rgb, (None, None, 3))
@@ -53,6 +56,17 @@ class Frame:
                 f"Frame: the image is {width} x {height} but the camera is calibrated for "
                 f"{self.camera.width} x {self.camera.height}; use Camera.scaled for a resized image"
             )
+        if self.depth is not None:
+            check_array("Frame", "depth", self.depth, (None, None))
+            if self.depth.dtype != np.float32:
+                raise ValueError(f"Frame.depth: expected float32 metres, got {self.depth.dtype}")
+            rows, columns = self.depth.shape
+            unlike = abs(rows * width - columns * height) > max(rows, columns, width, height)
+            if unlike or not (rows and columns):
+                raise ValueError(
+                    f"Frame.depth: expected the proportions of the image, {width} x {height}, got "
+                    f"{columns} x {rows}; register the depth image to the colour image"
+                )
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,31 @@ class Region:
         return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
+@dataclass(frozen=True)
+class GivenRegion:
+    """Where somebody else's detector saw a hand.
+
+    Attributes:
+        region: a square that holds the whole hand.
+        handedness: of which side the hand is, where that is known.
+        score: probability of a hand, 0 to 1.
+        is_upright: `region.angle` turns the hand upright; otherwise the hand may point anywhere.
+    """
+
+    region: Region
+    handedness: Handedness | None = None
+    score: float = 1.0
+    is_upright: bool = False
+
+    def __post_init__(self) -> None:
+        if self.handedness not in ("left", "right", None):
+            raise ValueError(
+                f'GivenRegion.handedness: expected "left", "right" or None, got {self.handedness!r}'
+            )
+        if not 0 <= self.score <= 1:
+            raise ValueError(f"GivenRegion.score: expected 0 to 1, got {self.score}")
+
+
 @dataclass(frozen=True, eq=False)
 class Hand:
     """One reconstructed hand. Geometry is absolute, in the camera's optical frame, metres.
@@ -124,6 +163,9 @@ class Hand:
         occlusion: `(6,)` probability of being hidden: thumb, index, middle, ring, little, whole hand.
         image_points: `(21, 2)` the joints in the image, as the network saw them, pixels.
         reprojection_error: root mean square distance of the projected joints to `image_points`, pixels.
+        raw_length: metres from the wrist along the bones to the tip of the middle finger, as the network
+            said, before its size was corrected.
+        depth_scale: factor on the network's hand that depth asks for in this frame; NaN where none was used.
     """
 
     track_id: int
@@ -138,6 +180,8 @@ class Hand:
     occlusion: FloatArray
     image_points: FloatArray
     reprojection_error: float
+    raw_length: float = float("nan")
+    depth_scale: float = float("nan")
 
     def __post_init__(self) -> None:
         if self.handedness not in ("left", "right"):
@@ -159,9 +203,11 @@ class FrameResult:
         frame_id: the frame's camera frame.
         hands: at most the configured number of hands.
         timings: seconds spent per stage, in the order the stages ran; `total` is the whole call.
+        warnings: what was wrong with this frame and was left out or forgotten, a sentence each.
     """
 
     stamp: int
     frame_id: str
     hands: tuple[Hand, ...]
     timings: dict[str, float]
+    warnings: tuple[str, ...] = ()
