@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
-from h2onet_ros.perception.camera import Camera
+from h2onet_ros.perception.camera import Camera, CameraError
 from h2onet_ros.perception.camera_info import camera_from_info, is_calibrated
 
 
@@ -41,6 +41,19 @@ class CameraSource:
             self._info = info
             self._arrived.set()
 
+    def change(self, rectified: bool, assumed_field_of_view: float) -> None:
+        """Make the cameras of further images with other settings."""
+        if (rectified, assumed_field_of_view) != (self._rectified, self._field_of_view):
+            self._rectified, self._field_of_view = rectified, assumed_field_of_view
+            self._made_from = None
+
+    def conditions(self) -> tuple[str, ...]:
+        """Sentences on what is wrong for as long as it is."""
+        camera = self._camera
+        if camera is None or not camera.is_assumed:
+            return ()
+        return ("the camera is not calibrated: distances are a guess",)
+
     def release(self) -> None:
         """End a wait in `camera`, now and later."""
         self._wait = 0.0
@@ -56,10 +69,16 @@ class CameraSource:
             self._arrived.wait(self._wait)
             self._wait = 0.0
         info = self._info
-        if self._camera is None or self._made_from != (info, width, height):
-            self._camera = self._make(info, width, height)
+        camera = self._camera
+        if camera is None or self._made_from != (info, width, height):
+            # Noted first: what another thread changes meanwhile counts for the next image.
             self._made_from = (info, width, height)
-        return self._camera
+            try:
+                camera = self._camera = self._make(info, width, height)
+            except CameraError:
+                self._made_from = None
+                raise
+        return camera
 
     def _make(self, info: CameraInfo | None, width: int, height: int) -> Camera:
         if info is not None and is_calibrated(info, self._rectified):

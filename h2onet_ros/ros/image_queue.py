@@ -54,6 +54,10 @@ class ImageQueue(Generic[T]):
             skipped, self._skipped = self._skipped, 0
             return self._items.popleft()[1], skipped
 
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
     def close(self) -> None:
         """Let `take` return None from now on, also in a thread that is waiting."""
         with self._condition:

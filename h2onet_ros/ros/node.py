@@ -53,6 +53,8 @@ def _run(args: list[str] | None, signals: list[int]) -> int:
         # A signal that came before rclpy had its handlers has not taken the context away.
         if not signals:
             node = HandMeshNode()
+            if node.parameters.autostart:
+                node.start()
             rclpy.spin(node)
     except ExternalShutdownException:
         pass
@@ -61,14 +63,11 @@ def _run(args: list[str] | None, signals: list[int]) -> int:
         return EXIT_FAILURE
     except Exception:
         # A signal takes the context away, also from a node that is still being made.
-        if not signals:
+        if not signals and rclpy.ok():
             raise
     finally:
         summary = node.close() if node else ""
         rclpy.try_shutdown()
-    if node and node.failure:
-        logger.fatal(f"stopped by an error: {node.failure!r}")
-        return EXIT_FAILURE
     if summary:
         logger.info(summary)
     return EXIT_OK

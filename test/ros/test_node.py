@@ -256,7 +256,7 @@ def test_ctrl_c_during_start_up_ends_the_node_cleanly(start_node, library):
     [
         (["-p", "weights:=/no/such/folder"], 1, "weights bundle /no/such/folder does not exist"),
         (["-p", f"weights:={Path(__file__).parent}"], 1, "is no weights bundle"),
-        (["-p", "engine:=abacus"], 1, "unknown engine 'abacus'; choose auto"),
+        (["-p", "engine:=abacus"], 1, "parameter engine: expected auto, "),
         (["-p", "max_hands:=99"], 1, "parameter max_hands: expected a value of type int from 1 to 8"),
         (["-p", "smoothing:=2"], 1, "parameter smoothing: expected a value of type float from 0 to 10"),
         (["-p", "weights:=1.5"], 1, "parameter weights: expected a value of type str"),

@@ -19,11 +19,15 @@ from h2onet_ros.ros.parameters import NodeParameters
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROS_PACKAGES = {path.parent.name for path in CHECKOUT.glob("*_msgs/package.xml")} | {
     "builtin_interfaces",
+    "diagnostic_msgs",
     "geometry_msgs",
+    "lifecycle_msgs",
     "rcl_interfaces",
     "rclpy",
     "sensor_msgs",
     "std_msgs",
+    "std_srvs",
+    "tf2_msgs",
     "visualization_msgs",
 }
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "ruamel": "ruamel.yaml"}
