@@ -46,6 +46,7 @@ class HandDataset:
         name: for messages, for example `dexycb train`.
         hand: the MANO hand whose vertices the frames have.
         problems: samples left out.
+        index: arrays of all annotations, see `annotations.read_annotations`.
         rows: `(n,)` rows of the index that are used, in the data set's order.
     """
 
@@ -57,12 +58,14 @@ class HandDataset:
         occlusion: bool = True,
         on_error: Literal["stop", "skip"] = "stop",
         left_out: dict[str, str] | None = None,
+        reopening: tuple | None = None,
     ) -> None:
         self.layout, self.name = layout, f"{layout.name} {layout.split}"
         self.mano, self.hand = mano, mano.hand
-        self._index, self._on_error = index, on_error
+        self.index, self._on_error = index, on_error
         self._occlusion = occlusion and layout.has_truth
         self._warned: set[str] = set()
+        self._reopening = reopening
         reasons = np.char.decode(np.asarray(index["problem"]), "utf-8")
         names = np.char.decode(np.asarray(index["name"]), "utf-8")
         if left_out:
@@ -80,6 +83,12 @@ class HandDataset:
         # A training frame's past must not show a picture that is kept for validation.
         pool = usable & np.isin(np.arange(len(usable)), members) if layout.split == "train" else usable
         self._history = History(np.asarray(index["sequence"]), np.asarray(index["number"]), pool)
+
+    def __reduce__(self) -> tuple:
+        """Other processes open the data set themselves: its index is a mapped file, not to be copied."""
+        if self._reopening is None:
+            raise TypeError("only a data set made by open_dataset can travel to another process")
+        return open_dataset, self._reopening
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -122,13 +131,13 @@ class HandDataset:
 
     def sequence(self, index: int) -> str:
         """The recording that sample `index` belongs to."""
-        known = self._index["sequences"]
-        return bytes(known[self._index["sequence"][self.rows[index]]]).decode()
+        known = self.index["sequences"]
+        return bytes(known[self.index["sequence"][self.rows[index]]]).decode()
 
     def _triple(self, row: int, frames: int, back: tuple[int, int]) -> list[int]:
         if frames == 1:
             return [row]
-        index = self._index
+        index = self.index
         past = self._history.past(row, int(index["sequence"][row]), int(index["number"][row]), *back)
         return [row, *past]
 
@@ -138,7 +147,7 @@ class HandDataset:
         Raises:
             DataSetError: a file of it cannot be used.
         """
-        index, layout = self._index, self.layout
+        index, layout = self.index, self.layout
         width, height = (int(v) for v in index["size"][row])
         file = bytes(index["file_name"][row]).decode()
         image = read_image(layout.image(file), (width, height))
@@ -184,7 +193,7 @@ class HandDataset:
 
     def region(self, row: int) -> Any:
         """The published square about the hand, in the picture as it is stored."""
-        index = self._index
+        index = self.index
         size = (int(index["size"][row, 0]), int(index["size"][row, 1]))
         if self.layout.has_truth:
             region = joints_region(np.array(index["points"][row], np.float64), size)
@@ -197,14 +206,14 @@ class HandDataset:
 
         A left hand is mirrored. The distance is the mean over the joints, wrists together.
         """
-        pose = np.array(self._index["pose"][row], np.float64)
-        annotated = np.array(self._index["joints"][row], np.float64)
-        if self._index["left"][row]:
+        pose = np.array(self.index["pose"][row], np.float64)
+        annotated = np.array(self.index["joints"][row], np.float64)
+        if self.index["left"][row]:
             pose[:, 1:] *= -1
             annotated[:, 0] *= -1
         rotation = rotation_matrices(pose[0]).astype(np.float32)
         pose[0] = 0
-        hand = self.hand.pose(self.mano.full_pose(pose.reshape(48)), self._index["shape"][row])
+        hand = self.hand.pose(self.mano.full_pose(pose.reshape(48)), self.index["shape"][row])
         joints = (hand.joints - hand.joints[0]) @ rotation.T
         error = np.linalg.norm(joints - (annotated - annotated[0]), axis=1).mean()
         return rotation, hand, float(error)
@@ -213,9 +222,9 @@ class HandDataset:
         """Vertices `(V, 3)` metres in the axes of the camera of the picture as it is stored."""
         rotation, hand, _ = self.posed(row)
         vertices = (hand.vertices - hand.joints[0]) @ rotation.T
-        if self._index["left"][row]:
+        if self.index["left"][row]:
             vertices[:, 0] *= -1
-        return vertices + self._index["wrist"][row]
+        return vertices + self.index["wrist"][row]
 
     def check_mano(self) -> None:
         """Raises DataSetError if the MANO file does not explain the annotated joints."""
@@ -234,7 +243,7 @@ class HandDataset:
         """Raises DataSetError if occlusion labels are wanted and the first or the last sample has none."""
         if self._occlusion:
             for row in (self.rows[0], self.rows[-1]):
-                read_occlusion(self.layout.occlusion(bytes(self._index["file_name"][row]).decode()))
+                read_occlusion(self.layout.occlusion(bytes(self.index["file_name"][row]).decode()))
 
 
 def open_dataset(
@@ -247,6 +256,7 @@ def open_dataset(
     on_error: Literal["stop", "skip"] = "stop",
     cache: str | Path | None = None,
     progress: bool = False,
+    checked: bool = True,
 ) -> HandDataset:
     """Open a split of a published data set.
 
@@ -261,12 +271,14 @@ def open_dataset(
             another sample.
         cache: folder for the index; see `index.load_index`.
         progress: show a bar while the index is made.
+        checked: leave out what `python -m train.check_data` found.
 
     Raises:
         DataSetError: annotations, MANO file or labels are missing or do not fit together.
     """
     if on_error not in ("stop", "skip"):
         raise DataSetError(f"on_error must be 'stop' or 'skip', got {on_error!r}.")
+    reopening = (name, root, split, mano, setup, occlusion, on_error, cache, False, checked)
     layout = find_layout(name, root, split, setup)
     try:
         model = mano if isinstance(mano, ManoFile) else load_mano(mano)
@@ -280,7 +292,8 @@ def open_dataset(
         model,
         occlusion,
         on_error,
-        read_checked(layout, cache),
+        read_checked(layout, cache) if checked else None,
+        reopening,
     )
     dataset.check_mano()
     dataset.check_occlusion()
