@@ -252,7 +252,9 @@ class HandMeshNode(LifecycleNode):
         return np.asarray(self._loaded.outputs.draw(frame, result))
 
     def _is_wanted(self) -> bool:
-        return self._hand_services.are_waiting or (self._loaded is not None and self._loaded.outputs.are_wanted())
+        return self._hand_services.are_waiting or (
+            self._loaded is not None and self._loaded.outputs.are_wanted()
+        )
 
     def _keep_house(self) -> None:
         """Subscribe to the camera while somebody wants hands, as its publishers offer it."""
