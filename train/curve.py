@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
+LOG = "log.jsonl"
+
 
 def draw_curve(folder: Path) -> Path | None:
-    """Draw `log.jsonl` of a run into `curve.png`; None without matplotlib or without anything to draw."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
+    """Draw the log of a run into `curve.png`; None where there is nothing to draw yet."""
+    if not (folder / LOG).exists():
         return None
-    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    entries = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
     losses = [e for e in entries if "total" in e]
     checks = [(e["step"], e["validation"]) for e in entries if "validation" in e]
     if not losses:
@@ -26,7 +28,7 @@ def draw_curve(folder: Path) -> Path | None:
     terms.set(yscale="log", title="loss terms", xlabel="step")
     terms.legend(fontsize=6)
     for axis, suffix, title in (
-        (errors, "_mm", "synthetic, mm"),
+        (errors, "_mm", "held-out hands, mm"),
         (points, "uv_", "image points, of the box"),
     ):
         for name in sorted({n for _, found in checks for n in found if suffix in n}):

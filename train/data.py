@@ -1,24 +1,16 @@
-"""Training batches: synthetic shards and real crops, mixed by weight, cropped and photographed at random.
-
-A batch belongs to a step: it is drawn from a generator seeded by (seed, step), so a resumed run sees what the
-uninterrupted one would have seen, whatever the number of loading processes.
-"""
+"""Rendered hands and photographs as sources of frames, and upright crops of frames."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from h2onet_ros.hand.model import HandModel
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.crop import invert, transform_points
-from train.augment import CropJitter, Photography, PhotoJitter, random_affine, random_rotation, turned_upright
+from train.augment import CropJitter, random_affine, turned_upright
 from train.datasets.base import Frame
 from train.fit import Fits, meshes
 from train.real_crops import RealCrops
@@ -41,15 +33,19 @@ class SyntheticSource:
 
     def draw(self, rng: np.random.Generator, frames: int) -> list[Frame]:
         """A random sample: any frame of any sample, or the three frames of a triplet."""
-        if frames == 1 or not len(self._triplets):
-            shard, span = self.shards.locate(int(rng.integers(self._count)))
-            row = int(rng.integers(span.start, span.stop))
-            return [self.frame(shard, row)] * frames
-        shard, span = self.shards.locate(int(rng.choice(self._triplets)))
-        return [self.frame(shard, row) for row in range(span.start, span.stop)]
+        if frames == 3 and len(self._triplets):
+            return self.sample(int(rng.choice(self._triplets)), 3)
+        index = int(rng.integers(self._count))
+        shard, rows = self.shards.locate(index)
+        return [self._frame(index, shard, int(rng.integers(rows.start, rows.stop)))] * frames
 
-    def frame(self, shard: dict[str, np.ndarray], row: int) -> Frame:
-        """One frame of a shard."""
+    def sample(self, index: int, frames: int) -> list[Frame]:
+        """The first frame of a sample, or, of a triplet, all three."""
+        shard, rows = self.shards.locate(index)
+        stop = rows.stop if frames == 3 else rows.start + 1
+        return [self._frame(index, shard, row) for row in range(rows.start, stop)]
+
+    def _frame(self, index: int, shard: dict[str, np.ndarray], row: int) -> Frame:
         rotation = np.array(shard["rotation"][row], np.float32)
         return Frame(
             image=decode(shard, row),
@@ -58,6 +54,7 @@ class SyntheticSource:
             vertices=np.asarray(shard["vertices"][row]) @ rotation + shard["canonical_wrist"][row],
             rotation=rotation,
             occlusion=shard["occluded"][row].astype(np.float32),
+            name=f"{self.shards.folder.name} sample {index}",
         )
 
 
@@ -82,10 +79,13 @@ class RealSource:
     def draw(self, rng: np.random.Generator, frames: int) -> list[Frame]:
         """A random crop; as several frames, a hand that keeps still."""
         row = min(int(np.searchsorted(self._cumulative, rng.random())), len(self) - 1)
-        return [self.frame(row)] * frames
+        return self.sample(row, frames)
 
-    def frame(self, row: int) -> Frame:
-        """One crop."""
+    def sample(self, index: int, frames: int) -> list[Frame]:
+        """One crop; as several frames, a hand that keeps still."""
+        return [self._frame(index)] * frames
+
+    def _frame(self, row: int) -> Frame:
         return Frame(
             image=self.crops.image(row),
             points=self.crops.joints2d[row].astype(np.float64),
@@ -95,36 +95,9 @@ class RealSource:
             occlusion=np.zeros(6, np.float32),
             mesh_weight=float(self._mesh_weight[row]),
             occlusion_weight=0.0,
+            name=str(self.crops.names[row]),
+            mirrored=bool(self.crops.mirrored[row]),
         )
-
-
-@dataclass
-class Batch:
-    """F frames of B samples; crops of `IMAGE_SIZE`, labels in the axes of a camera that looks at the crop's
-    middle.
-
-    Attributes:
-        images: (F, B, 3, S, S) uint8.
-        uv: (F, B, 21, 2), 0..1 across the crop.
-        vertices: (F, B, V, 3) canonical, metres.
-        rotation: (F, B, 3, 3).
-        occlusion: (F, B, 6).
-        mesh_weight, occlusion_weight: (F, B).
-    """
-
-    images: Tensor
-    uv: Tensor
-    vertices: Tensor
-    rotation: Tensor
-    occlusion: Tensor
-    mesh_weight: Tensor
-    occlusion_weight: Tensor
-
-    def to(self, device: torch.device) -> Batch:
-        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
-
-    def pin_memory(self) -> Batch:
-        return Batch(*(getattr(self, f.name).pin_memory() for f in fields(self)))
 
 
 def make_crop(
@@ -150,104 +123,3 @@ def label_rotation(frame: Frame, affine: np.ndarray, rotation: float) -> np.ndar
     c, s = np.cos(rotation), np.sin(rotation)
     roll = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
     return (roll @ turn.T @ frame.rotation).astype(np.float32)
-
-
-def collate(samples: list[list[tuple]]) -> Batch:
-    """Samples, each a list of frames' (crop, uv, vertices, rotation, occlusion, weights), as a batch."""
-
-    def gather(item: int, dtype: type) -> Tensor:
-        return torch.as_tensor(
-            np.stack([np.stack([f[item] for f in sample]) for sample in samples], 1).astype(dtype)
-        )
-
-    return Batch(
-        images=gather(0, np.uint8).permute(0, 1, 4, 2, 3),
-        uv=gather(1, np.float32),
-        vertices=gather(2, np.float32),
-        rotation=gather(3, np.float32),
-        occlusion=gather(4, np.float32),
-        mesh_weight=gather(5, np.float32),
-        occlusion_weight=gather(6, np.float32),
-    )
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """How batches are made up.
-
-    Attributes:
-        batch: samples of a batch of single frames.
-        triplet_batch: samples of a batch of three frames each.
-        triplet_share: share of the batches that hold triplets.
-        real_share: share of the samples that are real crops.
-        crop, photo, real_photo: what is varied; `real_photo` for real crops.
-    """
-
-    batch: int = 32
-    triplet_batch: int = 12
-    triplet_share: float = 0.25
-    real_share: float = 0.5
-    crop: CropJitter = field(default_factory=CropJitter)
-    photo: PhotoJitter = field(default_factory=PhotoJitter)
-    real_photo: PhotoJitter = field(default_factory=lambda: PhotoJitter(patches=0.25))
-
-
-class StepBatches(Dataset):
-    """The batch of every step, `[step]`; see the module's docstring."""
-
-    def __init__(
-        self,
-        mixture: Mixture,
-        synthetic: SyntheticSource | None,
-        real: RealSource | None,
-        seed: int,
-        frames: int = 3,
-    ) -> None:
-        if synthetic is None and real is None:
-            raise ValueError("nothing to train on: give synthetic samples, real crops or both")
-        self.mixture, self.seed, self.frames = mixture, seed, frames
-        self._sources = (synthetic, real)
-        self._real_share = 0.0 if real is None else 1.0 if synthetic is None else mixture.real_share
-
-    def __getitem__(self, step: int) -> Batch:
-        cv2.setNumThreads(0)
-        mixture = self.mixture
-        rng = np.random.default_rng([self.seed, step])
-        triplets = self.frames == 3 and rng.random() < mixture.triplet_share
-        size, frames = (mixture.triplet_batch, 3) if triplets else (mixture.batch, 1)
-        return collate([self._sample(rng, frames) for _ in range(size)])
-
-    def _sample(self, rng: np.random.Generator, count: int) -> list[tuple]:
-        is_real = rng.random() < self._real_share
-        source = self._sources[is_real]
-        assert source is not None
-        mixture = self.mixture
-        photography = Photography(mixture.real_photo if is_real else mixture.photo, rng)
-        rotation = random_rotation(mixture.crop, rng)
-        sample = []
-        for frame in source.draw(rng, count):
-            image, uv, turned = make_crop(frame, rotation, mixture.crop, rng)
-            sample.append(
-                (
-                    photography(image),
-                    uv,
-                    frame.vertices,
-                    turned,
-                    frame.occlusion,
-                    frame.mesh_weight,
-                    frame.occlusion_weight,
-                )
-            )
-        return sample
-
-
-def load_steps(batches: StepBatches, start: int, stop: int, workers: int) -> DataLoader:
-    """The batches of steps `start` to `stop - 1`, loaded by `workers` processes (0: by this one)."""
-    return DataLoader(
-        batches,
-        batch_size=None,
-        sampler=range(start, stop),
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        pin_memory=torch.cuda.is_available(),
-    )

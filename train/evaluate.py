@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 
 from h2onet_ros.engines import BundleError, WeightsBundle
+from train.checkpoint import TrainingError
 from train.data import SyntheticSource
 from train.evaluation.open_hand import Found, evaluate_real, evaluate_synthetic, held_out_photographs
 from train.evaluation.predictors import Subject, bundle_subject, run_subject
@@ -25,7 +26,6 @@ from train.evaluation.report import flat, table
 from train.evaluation.video import evaluate_video
 from train.real_crops import RealCropsError
 from train.synthetic.shards import ShardError
-from train.trainer import TrainingError
 
 
 def main() -> int:

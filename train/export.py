@@ -15,9 +15,9 @@ import numpy as np
 from h2onet_ros.engines import BundleError, WeightsBundle, create_engine
 from h2onet_ros.model import H2ONet
 from h2onet_ros.model.export import Provenance, export_bundle
+from train.checkpoint import CONFIG, TrainingError, load_network
+from train.config import RunConfig
 from train.evaluation.predictors import NetworkPredictor
-from train.run import RunConfig
-from train.trainer import TrainingError, load_network
 
 TOLERANCE_M = 5e-4
 """Largest difference of a vertex that storing the weights in half precision may make."""
@@ -43,7 +43,8 @@ def largest_difference(network: H2ONet, bundle: WeightsBundle, hands: int = 8) -
 def was_trained_upright(run: Path) -> bool:
     """Whether the run's crops were turned until the hand stood upright; told by its config.yaml."""
     folder = run if run.is_dir() else run.parent
-    return RunConfig.load(folder / "config.yaml").mixture.crop.upright
+    mixture = RunConfig.load(folder / CONFIG).mixture
+    return mixture.augmentation == "upright" and mixture.crop.upright
 
 
 def main() -> int:

@@ -113,6 +113,33 @@ def occlusion_loss(logits: Tensor, truth: Tensor, weight: Tensor | None = None) 
     return weighted_mean(error, weight)
 
 
+def heatmap_loss(maps: Tensor, uv: Tensor, weight: Tensor | None = None, sigma: float = 0.8) -> Tensor:
+    """Cross-entropy between each point's map, as a distribution over places, and a blob at its true place.
+
+    The backbone turns one map a point into coordinates with fully connected layers, which first have to find
+    out which cell lies where. This tells the maps directly. Not in the paper. Points outside the crop do not
+    count.
+
+    Args:
+        maps: (N, 21, H, W), the backbone's maps.
+        uv: (N, 21, 2) true image points, 0..1 across the crop.
+        weight: (N,) of the samples, or None: all count.
+        sigma: of the blob, cells.
+    """
+    uv = _labelled(uv, weight)
+    height, width = maps.shape[-2:]
+    counted = ((uv > 0) & (uv < 1)).all(-1).float()
+    if weight is not None:
+        counted = counted * weight[:, None].float()
+    cells = uv * uv.new_tensor([width, height]) - 0.5
+    x = torch.arange(width, device=uv.device) - cells[..., :1]
+    y = torch.arange(height, device=uv.device) - cells[..., 1:]
+    squared = y.square().unsqueeze(-1) + x.square().unsqueeze(-2)
+    target = torch.softmax((-squared / (2 * sigma * sigma)).flatten(-2), -1)
+    error = -(target * torch.log_softmax(maps.float().flatten(-2), -1)).sum(-1)
+    return (error * counted).sum() / counted.sum().clamp_min(1)
+
+
 def h2onet_losses(output: TrainingOutput, target: Targets, faces: Tensor, stage: Stage) -> dict[str, Tensor]:
     """All terms of one stage, already weighted, and their sum as "total".
 

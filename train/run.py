@@ -1,226 +1,190 @@
-"""Train a network on synthetic hands and real crops, by one command that can be killed and repeated.
+"""Train a network by one command that can be killed and repeated.
 
-    python -m train.run --config config/train/open_hand_compact.yaml \\
-        --synthetic data/synthetic --test data/synthetic_test --real real_hands.zip --out runs/compact
+    python -m train.run --list
+    python -m train.run single_frame_dexycb --dexycb DEX_YCB --mano MANO_RIGHT.pkl
+    python -m train.run multi_frame_dexycb --dexycb DEX_YCB --mano MANO_RIGHT.pkl
+    python -m train.run open_hand_compact --synthetic data/synthetic --test data/synthetic_test \\
+        --real real_hands.zip
+    torchrun --nproc-per-node 4 -m train.run single_frame_dexycb --dexycb DEX_YCB --mano MANO_RIGHT.pkl
 
-Writes to the folder of the run: `checkpoint.safetensors` (all that is needed to go on, or to export),
-`topology.npz`, `log.jsonl`, `curve.png` and `config.yaml`. The same command continues a run that was stopped.
+A configuration is one of `--list` or a YAML file. Its stages are trained one after the other, each from the
+weights that validated best in the one before, into runs/CONFIGURATION/STAGE. The same command goes on with a
+run that was stopped (Ctrl-C), killed or ran out of disk: it gives the losses of an uninterrupted one.
+
+The folder of a stage holds `checkpoint.safetensors` (all that is needed to go on, or to export),
+`best.safetensors` (the averaged weights that validated best), `topology.npz`, `log.jsonl`, `curve.png`,
+`tensorboard/` (`tensorboard --logdir runs`) and `config.yaml`.
+
+Batch and learning rate are those of the configuration, however many processes share the batch: change both on
+purpose, as in `--set mixture.batch=128 --set optimisation.learning_rate=2e-3`.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
-import signal
 import sys
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
 
-import numpy as np
 import torch
-import yaml
-from tqdm import tqdm
 
-from h2onet_ros.hand.model import HandModel, open_hand
-from h2onet_ros.hand.topology import HandTopology
-from h2onet_ros.model import H2ONet, H2ONetConfig
-from train.curve import draw_curve
-from train.data import Mixture, RealSource, StepBatches, SyntheticSource, load_steps
-from train.fit import Fits, fit
-from train.real_crops import RealCrops, RealCropsError
+from h2onet_ros.hand.model import HandModelError
+from train.checkpoint import CHECKPOINT, TrainingError, best_checkpoint, read_description
+from train.config import FOLDER, Plan, RunConfig
+from train.datasets.base import DataSetError
+from train.loop import Interrupts, Stopped, run_stage
+from train.parallel import make_fabric
+from train.real_crops import RealCropsError
+from train.sources import add_data_options, open_data
 from train.synthetic.shards import ShardError
-from train.trainer import Optimisation, Trainer, TrainingError, load_network
-from train.validation import Validation
+
+EXPECTED = (ShardError, RealCropsError, DataSetError, HandModelError, TrainingError, OSError, ValueError)
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """A training configuration; the YAML files in `config/train/` hold these names.
-
-    Attributes:
-        network: variant and width.
-        mixture: batches and augmentation.
-        optimisation: steps, learning rate, losses.
-        seed: of the first weights and of all batches.
-        real_mesh_weight: weight of the 3D terms where the mesh was fitted to landmarks.
-        log_every, save_every, validate_every: steps between them.
-        validation_samples: of each held-out set.
-        workers, threads: loading processes, threads of the computation.
-    """
-
-    optimisation: Optimisation
-    network: H2ONetConfig = field(default_factory=H2ONetConfig)
-    mixture: Mixture = field(default_factory=Mixture)
-    seed: int = 1
-    real_mesh_weight: float = 0.5
-    log_every: int = 20
-    save_every: int = 200
-    validate_every: int = 1000
-    validation_samples: int = 256
-    workers: int = 1
-    threads: int = 2
-
-    @classmethod
-    def load(cls, path: str | Path) -> RunConfig:
-        """Read a YAML file.
-
-        Raises:
-            ValueError: an unknown name or a wrong value, named with its place.
-            OSError: the file cannot be read.
-        """
-        try:
-            content = yaml.safe_load(Path(path).read_text())
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is not YAML: {error}") from error
-        return _build(cls, content, str(path))
+def train_plan(plan: Plan, arguments: argparse.Namespace, out: Path, interrupts: Interrupts) -> None:
+    """Train the stages of a configuration, those that are finished left out."""
+    for name, config in _chosen(plan, arguments).items():
+        folder = out / name
+        if _finished(folder, config):
+            print(f"{folder} is finished", flush=True)
+            continue
+        start = arguments.start or (_start(plan, name, config, out, arguments.skip) if config.start else None)
+        fabric = make_fabric(arguments.device, config.optimisation.bfloat16)
+        if fabric.is_global_zero and name:
+            print(f"== {plan.name}, {name}: {folder}", flush=True)
+        # One process makes indices and fits, the others find them.
+        with fabric.rank_zero_first():
+            folder.mkdir(parents=True, exist_ok=True)
+            data = open_data(config, arguments, folder)
+        run_stage(config, data, folder, fabric, interrupts, start, arguments.densestack)
+        # Only the first stage trained is told by --from and --densestack where to begin.
+        arguments.start = arguments.densestack = None
 
 
-def _build(kind: Any, content: Any, where: str) -> Any:
-    if not isinstance(content, dict):
-        raise ValueError(f"{where}: expected names and values, got {content!r}")
-    hints = get_type_hints(kind)
-    known = {f.name for f in fields(kind)}
-    unknown = sorted(set(content) - known)
+def _chosen(plan: Plan, arguments: argparse.Namespace) -> dict[str, RunConfig]:
+    unknown = sorted({*arguments.stage, *arguments.skip} - set(plan.stages))
     if unknown:
-        raise ValueError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    values = {}
-    for name, value in content.items():
-        if is_dataclass(hints[name]):
-            value = _build(hints[name], value, f"{where}: {name}")
-        elif isinstance(value, list):
-            value = tuple(value)
-        values[name] = value
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-def load_fits(crops: RealCrops, hand: HandModel, path: Path) -> Fits:
-    """The fits in `path`, made now (minutes) if they are not there or not of these crops."""
-    if path.exists():
-        fits = Fits.load(path)
-        if set(map(str, crops.names)) <= set(map(str, fits.names)):
-            return fits
-    fits = fit(crops, hand, progress=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fits.save(path)
-    return fits
-
-
-def run(
-    config: RunConfig,
-    out: Path,
-    synthetic: SyntheticSource | None,
-    real: RealSource | None,
-    validation: Validation,
-    hand: HandModel,
-    device: str = "cpu",
-    progress: bool = True,
-    start: Path | None = None,
-) -> Trainer:
-    """Train to the end of the schedule, or until interrupted; the checkpoint is written in both cases.
-
-    `start` is another run whose weights a new run begins with.
-    """
-    torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    network = H2ONet(config.network, HandTopology.from_hand(hand))
-    if start is not None:
-        other, _ = load_network(start)
-        if other.config != config.network:
-            raise TrainingError(f"{start} is of another network ({other.config}) than the configuration's")
-        network.load_state_dict(other.state_dict())
-    trainer = Trainer(network, config.optimisation, out, device)
-    if trainer.resume():
-        tqdm.write(f"continuing at step {trainer.step}")
-    batches = StepBatches(config.mixture, synthetic, real, config.seed, config.network.frames)
-    stop = config.optimisation.steps
-    recent: list[dict[str, float]] = []
-    with tqdm(total=stop, initial=trainer.step, unit="step", disable=not progress, smoothing=0.05) as bar:
-        loader = load_steps(batches, trainer.step, stop, config.workers)
-        try:
-            for batch in loader:
-                if trainer.finished:
-                    break
-                recent.append(trainer.train_step(batch))
-                bar.update()
-                if trainer.step % config.log_every == 0:
-                    mean = _mean(recent)
-                    trainer.log({"rate": trainer.learning_rate(), **mean})
-                    bar.set_postfix_str(f"loss {mean['total']:.4f}, {trainer.progress:.0%}")
-                    recent.clear()
-                if trainer.step % config.save_every == 0:
-                    trainer.save()
-                if trainer.step % config.validate_every == 0:
-                    _validate(trainer, validation, out)
-        finally:
-            trainer.save()
-    _validate(trainer, validation, out)
-    return trainer
-
-
-def _validate(trainer: Trainer, validation: Validation, out: Path) -> None:
-    found = validation(trainer.averaged_network())
-    if found:
-        trainer.log({"validation": found})
-        tqdm.write(f"step {trainer.step}: " + ", ".join(f"{k} {v}" for k, v in found.items()))
-    draw_curve(out)
-
-
-def _mean(entries: list[dict[str, float]]) -> dict[str, float]:
-    names = {name for entry in entries for name in entry}
-    return {name: round(float(np.mean([e[name] for e in entries if name in e])), 6) for name in sorted(names)}
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", type=Path, required=True, help="YAML file, see config/train/")
-    parser.add_argument("--synthetic", type=Path, help="folder made by train.synthetic.render")
-    parser.add_argument("--test", type=Path, help="another such folder, for validation")
-    parser.add_argument("--real", type=Path, help="folder or zip file of real crops")
-    parser.add_argument("--fits", type=Path, help="file of train.fit (default: in --out, made if missing)")
-    parser.add_argument("--from", dest="start", type=Path, help="run whose weights a new run begins with")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        config = RunConfig.load(arguments.config)
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(arguments.config, arguments.out / "config.yaml")
-        hand = open_hand()
-        synthetic = SyntheticSource(arguments.synthetic) if arguments.synthetic else None
-        test = SyntheticSource(arguments.test) if arguments.test else None
-        real = held_out = None
-        if arguments.real:
-            crops = RealCrops.load(arguments.real)
-            fits = load_fits(crops, hand, arguments.fits or arguments.out / "fits.npz")
-            real, held_out = (RealSource(part, fits, hand, config.real_mesh_weight) for part in crops.split())
-        validation = Validation(test, held_out, config.validation_samples)
-        run(
-            config,
-            arguments.out,
-            synthetic,
-            real,
-            validation,
-            hand,
-            arguments.device,
-            start=arguments.start,
+        raise ValueError(
+            f"{plan.name} has no stage {', '.join(unknown)}; it has "
+            f"{', '.join(filter(None, plan.stages)) or 'only one'}"
         )
-    except KeyboardInterrupt:
-        print("\nstopped; the checkpoint is written, the same command continues", file=sys.stderr)
+    return {
+        name: config
+        for name, config in plan.stages.items()
+        if name not in arguments.skip and (not arguments.stage or name in arguments.stage)
+    }
+
+
+def _finished(folder: Path, config: RunConfig) -> bool:
+    """Whether the stage is over; one that was made longer is not."""
+    path = folder / CHECKPOINT
+    if not path.exists() or not read_description(path).get("finished"):
+        return False
+    length = read_description(path)["optimisation"]
+    o = config.optimisation
+    return (length["steps"], length.get("epochs"), length["minutes"]) == (o.steps, o.epochs, o.minutes)
+
+
+def _start(plan: Plan, name: str, config: RunConfig, out: Path, skipped: list[str]) -> Path:
+    """The checkpoint that a stage begins with."""
+    start = config.start
+    while start in skipped:
+        start = plan.stages[start].start
+    other, slash, stage = start.rpartition("/")
+    folder = out.parent / other / stage if slash else out / start
+    path = best_checkpoint(folder)
+    if not path.exists():
+        command = f"python -m train.run {other or plan.name} --stage {stage}"
+        raise TrainingError(
+            f"{name} begins with the weights of {start}, which are not in {folder}: train them first "
+            f"(`{command}` and the data), or give others with --from"
+        )
+    last = folder / CHECKPOINT
+    if last.exists() and not read_description(last).get("finished", True):
+        raise TrainingError(
+            f"{name} begins with the weights of {start}, whose training in {folder} is not over: go on with "
+            "it first, or give its folder with --from"
+        )
+    return path
+
+
+def list_plans() -> str:
+    """The configurations that come along, one a paragraph."""
+    lines = []
+    for path in sorted(FOLDER.glob("*.yaml")):
+        plan = Plan.load(path)
+        first = next(iter(plan.stages.values()))
+        lines.append(f"{plan.name:<22} {first.description}")
+        for name, c in plan.stages.items():
+            o = c.optimisation
+            length = f"{o.epochs:g} epochs" if o.epochs else f"{o.steps} steps"
+            length += f" or {o.minutes:g} minutes" if o.minutes else ""
+            batch = c.mixture.triplet_batch if c.mixture.triplet_share == 1 else c.mixture.batch
+            lines.append(
+                f"{'':<22}   {name or 'one stage':<10} {', '.join(c.data)}; {length}, learning rate "
+                f"{o.learning_rate:g}, batch {batch}{f', from {c.start}' if c.start else ''}"
+            )
+    return "\n".join(lines)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("configuration", nargs="?", help="a name that --list shows, or a YAML file")
+    parser.add_argument("--config", help="the same as an option")
+    parser.add_argument("--list", action="store_true", help="show the configurations that come along")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/CONFIGURATION")
+    parser.add_argument(
+        "--stage", action="append", default=[], help="train only this one (can be given several times)"
+    )
+    parser.add_argument("--skip", action="append", default=[], metavar="STAGE", help="leave this one out")
+    parser.add_argument(
+        "--from", dest="start", type=Path, metavar="PATH", help="run or weights bundle to begin with"
+    )
+    parser.add_argument(
+        "--densestack",
+        type=Path,
+        metavar="FILE",
+        help="MobRecon's densestack.pth: first weights of the backbone",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="[STAGE:]NAME=VALUE",
+        help="change a value of the configuration, as in optimisation.epochs=2",
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N (default: a GPU if there is one)")
+    add_data_options(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.list:
+        print(list_plans())
+        return 0
+    which = arguments.configuration or arguments.config
+    if not which:
+        parser.error("which configuration? `--list` shows those that come along")
+    interrupts = Interrupts()
+    try:
+        plan = Plan.load(which, arguments.set)
+        train_plan(plan, arguments, arguments.out or Path("runs") / plan.name, interrupts)
+    except (Stopped, KeyboardInterrupt) as stopped:
+        saved = "the checkpoint is written" if isinstance(stopped, Stopped) else "the last checkpoint stands"
+        print(f"\nstopped; {saved}, the same command continues", file=sys.stderr)
         return 130
-    except (ShardError, RealCropsError, TrainingError, OSError, ValueError) as error:
+    except EXPECTED as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
     return 0
 
 

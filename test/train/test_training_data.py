@@ -15,7 +15,9 @@ from tiny import write_real, write_synthetic
 from h2onet_ros.hand.model import open_hand
 from h2onet_ros.perception.crop import transform_points
 from train.augment import CropJitter, random_affine, turned_upright
-from train.data import Mixture, RealSource, StepBatches, SyntheticSource, make_crop
+from train.batches import Ingredient, Mixture, StepBatches
+from train.data import RealSource, SyntheticSource, make_crop
+from train.datasets.base import DataSetError
 from train.fit import Fits, fit, meshes
 from train.real_crops import RealCrops, RealCropsError
 
@@ -133,10 +135,14 @@ def test_crops_contain_the_hand_at_the_published_scale():
     np.testing.assert_allclose((moved.min(0) + moved.max(0)) / 2, 64, atol=1e-6)
 
 
-def test_batches_belong_to_their_step_and_mix_both_sources(crops, fits, synthetic):
+REGRESSOR = open_hand().standard_regressor()
+
+
+def test_batches_belong_to_their_step_and_mix_all_sources(crops, fits, synthetic):
     real = RealSource(crops[0], fits, open_hand(), 0.5)
-    mixture = Mixture(batch=24, triplet_batch=6, triplet_share=0.5, real_share=0.5)
-    batches = StepBatches(mixture, synthetic, real, seed=1)
+    mixture = Mixture(batch=24, triplet_batch=6, triplet_share=0.5)
+    ingredients = {"synthetic": Ingredient(synthetic), "real": Ingredient(real)}
+    batches = StepBatches(mixture, ingredients, REGRESSOR, seed=1)
     shapes = set()
     for step in range(6):
         first, second = batches[step], batches[step]
@@ -146,10 +152,52 @@ def test_batches_belong_to_their_step_and_mix_both_sources(crops, fits, syntheti
         assert real_rows.any() and (~real_rows).any()
         assert set(first.mesh_weight[0][~real_rows].tolist()) == {1.0}
         assert set(first.mesh_weight[0][real_rows].tolist()) <= {0.0, 0.5}
+        assert ["jpg" in name for name in first.names] == real_rows.tolist()
     assert shapes == {(1, 24), (3, 6)}
     assert not (batches[0].images[0, 0] == batches[1].images[0, 0]).all()
 
 
+def test_sources_are_drawn_by_weight(crops, fits, synthetic):
+    real = RealSource(crops[0], fits, open_hand(), 0.5)
+    ingredients = {"synthetic": Ingredient(synthetic, 3.0), "real": Ingredient(real, 1.0)}
+    batch = StepBatches(Mixture(batch=200, triplet_share=0.0), ingredients, REGRESSOR, seed=1)[0]
+    assert 0.15 < float((batch.occlusion_weight[0] == 0).float().mean()) < 0.35
+
+
+def test_processes_share_a_batch_out(synthetic):
+    mixture = Mixture(batch=4, triplet_batch=2, triplet_share=0.5)
+    ingredients = {"synthetic": Ingredient(synthetic)}
+
+    def batches(part):
+        return StepBatches(mixture, ingredients, REGRESSOR, seed=1, part=part)
+
+    for step in range(4):
+        whole = batches((0, 1))[step]
+        halves = [batches((rank, 2))[step] for rank in (0, 1)]
+        assert whole.names == halves[0].names + halves[1].names
+        for name in ("images", "uv", "rotation"):
+            parts = np.concatenate([getattr(half, name).numpy() for half in halves], 1)
+            np.testing.assert_array_equal(getattr(whole, name).numpy(), parts)
+    with pytest.raises(ValueError, match="cannot be shared out evenly to 3 processes"):
+        batches((0, 3))
+
+
+def test_labels_that_are_no_numbers_are_not_trained_on(synthetic):
+    class Broken:
+        def __len__(self):
+            return 1
+
+        def draw(self, rng, frames):
+            (frame,) = synthetic.sample(0, 1)
+            frame.vertices[5] = np.nan
+            frame.name = "the broken one"
+            return [frame] * frames
+
+    batches = StepBatches(Mixture(batch=1), {"broken": Ingredient(Broken())}, REGRESSOR, seed=1, frames=1)
+    with pytest.raises(DataSetError, match=r"the broken one: mesh, joints hold NaN"):
+        batches[0]
+
+
 def test_nothing_to_train_on_is_refused():
-    with pytest.raises(ValueError, match="synthetic samples, real crops"):
-        StepBatches(Mixture(), None, None, seed=1)
+    with pytest.raises(ValueError, match="nothing to train on"):
+        StepBatches(Mixture(), {}, REGRESSOR, seed=1)

@@ -13,10 +13,10 @@ from train.evaluation.metrics import metrics_2d, metrics_3d, uv_errors
 from train.evaluation.pictures import draw_predictions
 from train.evaluation.predictions import (
     TRACKING,
+    Samples,
+    first,
     predict,
-    real_rows,
-    real_samples,
-    synthetic_samples,
+    spread,
 )
 from train.evaluation.predictors import Predictor
 from train.evaluation.report import Figures
@@ -41,7 +41,7 @@ def evaluate_synthetic(
     predictor: Predictor, source: SyntheticSource, regressor: np.ndarray, faces: np.ndarray, count: int | None
 ) -> Found:
     """Rendered hands, with and without the past, on all and on occluded hands."""
-    samples = synthetic_samples(source, count)
+    samples = list(Samples(source, 3, first(source, count)))
     hidden = np.array([sample[0].occlusion[:5].sum() >= OCCLUDED_FINGERS for sample in samples])
     triplets = np.array([len(sample) == 3 for sample in samples])
     figures, pictures = {}, {}
@@ -70,16 +70,17 @@ def evaluate_real(
     predictor: Predictor, source: RealSource, regressor: np.ndarray, faces: np.ndarray, count: int | None
 ) -> Found:
     """Photographs: image points, of all hands and by side."""
-    samples = real_samples(source, count)
+    rows = spread(source, count)
+    samples = Samples(source, 1, rows)
     p = predict(predictor, samples, regressor)
     figures = {
         "real": metrics_2d(p),
         "real_jittered": metrics_2d(predict(predictor, samples, regressor, jitter=TRACKING)),
     }
-    mirrored = source.crops.mirrored[real_rows(source, count)]
-    for side, rows in (("left", mirrored), ("right", ~mirrored)):
-        if rows.any():
-            figures[f"real_{side}"] = metrics_2d(p.select(rows))
+    mirrored = source.crops.mirrored[rows]
+    for side, chosen in (("left", mirrored), ("right", ~mirrored)):
+        if chosen.any():
+            figures[f"real_{side}"] = metrics_2d(p.select(chosen))
     typical = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).round().astype(int)
     worst = np.argsort(-uv_errors(p))[:SHOWN]
     return Found(

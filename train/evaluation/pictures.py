@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from h2onet_ros.hand.joints import SKELETON
-from train.data import Frame, make_crop
-from train.evaluation.predictions import STILL, Predictions
+from train.datasets.base import Frame
+from train.evaluation.predictions import STILL, Predictions, crop_frame
 
 TILE = 256
 COLUMNS = 4
@@ -15,12 +17,20 @@ TRUE_COLOUR, FOUND_COLOUR = (60, 220, 60), (60, 60, 255)
 
 
 def draw_predictions(
-    p: Predictions, samples: list[list[Frame]], rows: np.ndarray, faces: np.ndarray
+    p: Predictions, samples: Sequence[list[Frame]], rows: np.ndarray, faces: np.ndarray, upright: bool = True
 ) -> np.ndarray:
-    """Crops with the given points (green), the network's points and its mesh from the same view, BGR."""
+    """Crops with the given points (green), the network's points (red) and its mesh from the same view, BGR.
+
+    Args:
+        p: of these samples.
+        samples: in the order of `p`.
+        rows: which of them, in the order they are to be shown.
+        faces: (F, 3) of the predicted mesh.
+        upright: how the crops were made.
+    """
     tiles = []
     for row in rows:
-        crop = make_crop(samples[row][0], 0.0, STILL, np.random.default_rng(0))[0]
+        crop = crop_frame(samples[row][0], upright, STILL, np.random.default_rng(0))[0]
         picture = cv2.resize(crop[..., ::-1], (TILE, TILE), interpolation=cv2.INTER_CUBIC)
         meshed = picture.copy()
         if np.isfinite(p.vertices[row]).all():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from h2onet_ros.perception.crop import to_network
 from train.augment import CropJitter
-from train.data import Frame, RealSource, SyntheticSource, make_crop
+from train.data import make_crop
+from train.datasets.base import Frame, OrderedSource
 from train.evaluation.predictors import Predictor
 
 STILL = CropJitter(rotate_probability=0.0, scale=0.0, shift=0.0)
@@ -49,73 +52,131 @@ class Predictions:
         return Predictions(**{name: value[rows] for name, value in vars(self).items()})
 
 
+def crop_frame(
+    frame: Frame, upright: bool, jitter: CropJitter, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Crop (S, S, 3) uint8, its image points (21, 2) and rotation label (3, 3), upright or as published.
+
+    Published crops do not vary: their `jitter` is not used.
+    """
+    if upright:
+        return make_crop(frame, 0.0, jitter, rng)
+    from train.reference_crop import ReferenceAugmentation
+
+    return ReferenceAugmentation.still().crop(frame)
+
+
 def predict(
     predictor: Predictor,
-    samples: list[list[Frame]],
+    samples: Sequence[list[Frame]],
     joint_regressor: np.ndarray,
     batch: int = 32,
     jitter: CropJitter = STILL,
     forget: bool = False,
+    upright: bool = True,
 ) -> Predictions:
     """Run samples, each one frame or three (now, short-term past, long-term past), through the network.
 
     Args:
         predictor: what to evaluate.
         samples: a single frame stands for its own past.
-        joint_regressor: (21, V), makes the true joints from the true vertices.
+        joint_regressor: (21, V), makes the true joints from the true vertices where none are annotated.
         batch: hands at a time.
         jitter: how crops vary; the same for every call (seeded by the sample's number).
         forget: treat every sample as a single frame.
+        upright: the predictor wants crops in which the hand stands upright; else published ones.
     """
-    parts: list[dict[str, np.ndarray]] = []
-    for begin in range(0, len(samples), batch):
-        now, uv, rotation = [], [], []
-        past: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-        chosen = samples[begin : begin + batch]
-        for number, sample in enumerate(chosen, begin):
-            rng = np.random.default_rng([11, number])
-            crops = [make_crop(frame, 0.0, jitter, rng) for frame in sample]
-            now.append(crops[0][0])
-            uv.append(crops[0][1])
-            rotation.append(crops[0][2])
-            for age in (0, 1):
-                past[age].append(crops[0 if forget or len(crops) == 1 else age + 1][0])
-        features = [predictor.encode(to_network(images)) for images in (now, *past)]
-        hands = predictor.fuse(*features)
-        truth = np.stack([sample[0].vertices for sample in chosen])
-        turned = np.einsum("nij,nvj->nvi", np.stack(rotation), truth)
-        joints = np.einsum("jv,nvi->nji", joint_regressor, turned)
-        parts.append(
-            {
-                "uv": features[0].uv,
-                "true_uv": np.stack(uv),
-                "vertices": hands.vertices,
-                "true_vertices": turned - joints[:, :1],
-                "joints": hands.joints,
-                "true_joints": joints - joints[:, :1],
-                "rotation": hands.rotation,
-                "true_rotation": np.stack(rotation),
-                "occlusion": hands.occlusion,
-                "true_occlusion": np.stack([sample[0].occlusion for sample in chosen]),
-            }
+    parts = [
+        predict_batch(
+            predictor,
+            [samples[i] for i in range(begin, min(begin + batch, len(samples)))],
+            joint_regressor,
+            begin,
+            jitter,
+            forget,
+            upright,
         )
-    return Predictions(**{name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
+        for begin in range(0, len(samples), batch)
+    ]
+    return Predictions(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in vars(parts[0])})
 
 
-def synthetic_samples(source: SyntheticSource, count: int | None = None) -> list[list[Frame]]:
-    """The first `count` samples of a rendered data set (None: all), with all their frames."""
-    samples = []
-    for index in range(min(count or len(source), len(source))):
-        shard, rows = source.shards.locate(index)
-        samples.append([source.frame(shard, row) for row in range(rows.start, rows.stop)])
-    return samples
+def predict_batch(
+    predictor: Predictor,
+    samples: list[list[Frame]],
+    joint_regressor: np.ndarray,
+    first: int = 0,
+    jitter: CropJitter = STILL,
+    forget: bool = False,
+    upright: bool = True,
+) -> Predictions:
+    """`predict` of a few samples, of which the first has the number `first` in its data set."""
+    now, uv, rotation, true_joints, true_vertices = [], [], [], [], []
+    past: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for number, sample in enumerate(samples, first):
+        rng = np.random.default_rng([11, number])
+        crops = [crop_frame(frame, upright, jitter, rng) for frame in sample]
+        now.append(crops[0][0])
+        uv.append(crops[0][1])
+        rotation.append(crops[0][2])
+        vertices, joints = _true_hand(sample[0], crops[0][2], joint_regressor)
+        true_vertices.append(vertices)
+        true_joints.append(joints)
+        for age in (0, 1):
+            past[age].append(crops[0 if forget or len(crops) == 1 else age + 1][0])
+    features = [predictor.encode(to_network(images)) for images in (now, *past)]
+    hands = predictor.fuse(*features)
+    return Predictions(
+        uv=features[0].uv,
+        true_uv=np.stack(uv),
+        vertices=hands.vertices,
+        true_vertices=np.stack(true_vertices),
+        joints=hands.joints,
+        true_joints=np.stack(true_joints),
+        rotation=hands.rotation,
+        true_rotation=np.stack(rotation),
+        occlusion=hands.occlusion,
+        true_occlusion=np.stack([sample[0].occlusion for sample in samples]),
+    )
 
 
-def real_rows(source: RealSource, count: int | None = None) -> np.ndarray:
-    """Up to `count` rows of real crops, evenly spread over the source."""
+def _true_hand(frame: Frame, rotation: np.ndarray, regressor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """True vertices and joints relative to the wrist joint, in the axes of the crop's rotation label."""
+    vertices = frame.vertices @ rotation.T
+    joints = regressor @ vertices
+    wrist = joints[0]
+    if frame.joints is not None:
+        joints = (frame.joints - frame.joints[0]) @ (rotation @ frame.rotation.T).T
+    return vertices - wrist, joints - joints[0]
+
+
+class Samples(Sequence[list[Frame]]):
+    """Samples of a source, read when they are asked for.
+
+    Args:
+        source: an ordered source.
+        frames: of each sample, 1 or 3.
+        rows: which samples; None: all.
+    """
+
+    def __init__(self, source: OrderedSource, frames: int, rows: Iterable[int] | None = None) -> None:
+        self._source, self._frames = source, frames
+        self.rows = list(range(len(source)) if rows is None else map(int, rows))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._source.sample(self.rows[index], self._frames)
+
+
+def spread(source: Sized, count: int | None = None) -> np.ndarray:
+    """Up to `count` rows of a source, evenly spread over it; None: all."""
     return np.linspace(0, len(source) - 1, min(count or len(source), len(source))).round().astype(int)
 
 
-def real_samples(source: RealSource, count: int | None = None) -> list[list[Frame]]:
-    """The crops of `real_rows`."""
-    return [[source.frame(int(row))] for row in real_rows(source, count)]
+def first(source: Sized, count: int | None = None) -> range:
+    """The first `count` rows of a source; None: all. For samples that are in no order."""
+    return range(min(count or len(source), len(source)))

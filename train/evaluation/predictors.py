@@ -83,8 +83,8 @@ def run_subject(path: str | Path) -> Subject:
     Raises:
         TrainingError: no checkpoint there.
     """
+    from train.checkpoint import load_network
     from train.export import was_trained_upright
-    from train.trainer import load_network
 
     network, _ = load_network(path)
     return Subject(
