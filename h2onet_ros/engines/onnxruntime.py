@@ -1,9 +1,10 @@
-"""ONNX Runtime on the CPU: the engine that is always there."""
+"""ONNX Runtime: on the CPU the engine that is always there; on NVIDIA GPUs with onnxruntime-gpu."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -11,34 +12,49 @@ import onnxruntime
 from h2onet_ros.engines.base import EngineError, NetworkEngine, encode_outputs, fuse_outputs
 from h2onet_ros.engines.bundle import WeightsBundle
 
+CUDA = "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+PRECISIONS = {"cpu": ("float32",), "cuda": ("float32", "float16")}
+
 
 class OnnxRuntimeEngine(NetworkEngine):
-    """Runs a bundle with ONNX Runtime, float32, on the CPU.
+    """Runs a bundle with ONNX Runtime.
 
     Args:
         bundle: weights.
         threads: for the layers of one network. With one, all work happens in the calling thread. More threads
             wait for work spinning, which costs processor time but not latency.
+        device: "cpu" or "cuda".
+        precision: "float32", or on a GPU "float16" (metres and coordinates in float32).
 
     Raises:
-        EngineError: ONNX Runtime refuses a network.
+        EngineError: ONNX Runtime refuses a network, has not the precision, or cannot use the GPU.
     """
 
-    name = "onnxruntime"
-
-    def __init__(self, bundle: WeightsBundle, threads: int = 1) -> None:
+    def __init__(
+        self, bundle: WeightsBundle, threads: int = 1, device: str = "cpu", precision: str = "float32"
+    ) -> None:
         super().__init__(bundle)
+        self.name = "onnxruntime" if device == "cpu" else f"onnxruntime-{device}"
+        if precision not in PRECISIONS[device]:
+            raise EngineError(
+                f"engine {self.name} computes in {' or '.join(PRECISIONS[device])}, not {precision!r}"
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
-        self._encode = _session(bundle.encode_path, options)
-        self._fuse = _session(bundle.fuse_path, options)
+        self._encode, self._fuse = (
+            _session(_content(path, precision), path, options, device)
+            for path in (bundle.encode_path, bundle.fuse_path)
+        )
         self._encode_outputs = encode_outputs(bundle.multi_frame)
         self._fuse_outputs = fuse_outputs(bundle.multi_frame)
-        plural = "s" if threads > 1 else ""
-        self.description = f"ONNX Runtime {onnxruntime.__version__}, CPU, float32, {threads} thread{plural}"
+        where = f"{threads} thread{'s' if threads > 1 else ''}"
+        if device == "cuda":
+            where = "checked to run on the GPU"
+        self.description = f"ONNX Runtime {onnxruntime.__version__}, {device.upper()}, {precision}, {where}"
 
     def run_encode(self, crops: np.ndarray) -> Mapping[str, np.ndarray]:
         return _run(self._encode, self._encode_outputs, {"crops": crops})
@@ -47,11 +63,39 @@ class OnnxRuntimeEngine(NetworkEngine):
         return _run(self._fuse, self._fuse_outputs, inputs)
 
 
-def _session(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+def _content(path: Path, precision: str) -> str | bytes:
+    if precision == "float32":
+        return str(path)
+    from h2onet_ros.engines.typed_onnx import half_precision
+
+    return half_precision(path)
+
+
+def _session(
+    network: str | bytes, path: Path, options: onnxruntime.SessionOptions, device: str
+) -> onnxruntime.InferenceSession:
+    providers: list[Any] = [CPU]
+    if device == "cuda":
+        available = onnxruntime.get_available_providers()
+        if CUDA not in available:
+            raise EngineError(
+                f"ONNX Runtime {onnxruntime.__version__} has no {CUDA} (it has {', '.join(available)}); "
+                "install onnxruntime-gpu in place of onnxruntime"
+            )
+        # TF32 would round what is asked for in float32 to ten bits.
+        providers = [(CUDA, {"use_tf32": "0"}), CPU]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(network, options, providers=providers)
     except Exception as error:  # ONNX Runtime raises classes of its own that share no base but Exception
         raise EngineError(f"ONNX Runtime cannot load {path}: {error}; export the weights again") from error
+    # Where CUDA's libraries are missing, ONNX Runtime goes on with the CPU and only prints so.
+    if device == "cuda" and session.get_providers()[0] != CUDA:
+        raise EngineError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot use the GPU: {CUDA} did not start. Its messages "
+            "tell which library of CUDA or cuDNN is missing, or there is no GPU"
+        )
+    session.disable_fallback()
+    return session
 
 
 def _run(

@@ -8,12 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from h2onet_ros.engines.base import Engine, EngineError
 from h2onet_ros.engines.bundle import WeightsBundle
 from h2onet_ros.engines.cache import CompiledCache, default_cache_folder
+from h2onet_ros.engines.cuda import CudaError, find_gpu
 
 BFLOAT16_WIDTH = 0.75
 """Narrower networks are not faster in bfloat16."""
+
+CHECK_TOLERANCE = 0.002
+"""Metres that an accelerator's vertices may be off on average before `auto` refuses it."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,9 +50,14 @@ def _onnxruntime(bundle: WeightsBundle, options: EngineOptions) -> Engine:
     _require("onnxruntime", "onnxruntime")
     from h2onet_ros.engines.onnxruntime import OnnxRuntimeEngine
 
-    if options.precision_or("float32") != "float32":
-        raise EngineError(f"engine onnxruntime computes in float32, not {options.precision!r}")
-    return OnnxRuntimeEngine(bundle, options.threads)
+    return OnnxRuntimeEngine(bundle, options.threads, "cpu", options.precision_or("float32"))
+
+
+def _onnxruntime_cuda(bundle: WeightsBundle, options: EngineOptions) -> Engine:
+    _require("onnxruntime", "onnxruntime-gpu")
+    from h2onet_ros.engines.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(bundle, options.threads, "cuda", options.precision_or("float32"))
 
 
 def _openvino(bundle: WeightsBundle, options: EngineOptions) -> Engine:
@@ -57,18 +68,31 @@ def _openvino(bundle: WeightsBundle, options: EngineOptions) -> Engine:
     return OpenVinoEngine(bundle, options.threads, options.precision_or(fastest), options.cache)
 
 
-def _torch(bundle: WeightsBundle, options: EngineOptions) -> Engine:
-    _require("torch", "torch")
-    _require("onnx", "onnx")
-    from h2onet_ros.engines.torch import TorchEngine
+def _tensorrt(bundle: WeightsBundle, options: EngineOptions) -> Engine:
+    from h2onet_ros.engines.tensorrt import TensorRtEngine
 
-    return TorchEngine(bundle, options.threads, options.precision_or("float32"))
+    return TensorRtEngine(bundle, options.precision_or("float16"), options.cache)
+
+
+def _torch(mode: str) -> Callable[[WeightsBundle, EngineOptions], Engine]:
+    def make(bundle: WeightsBundle, options: EngineOptions) -> Engine:
+        _require("torch", "torch")
+        _require("onnx", "onnx")
+        from h2onet_ros.engines.torch import TorchEngine
+
+        return TorchEngine(bundle, options.threads, options.precision_or("float32"), mode=mode)
+
+    return make
 
 
 _FACTORIES: dict[str, Callable[[WeightsBundle, EngineOptions], Engine]] = {
     "onnxruntime": _onnxruntime,
+    "onnxruntime-cuda": _onnxruntime_cuda,
     "openvino": _openvino,
-    "torch": _torch,
+    "tensorrt": _tensorrt,
+    "torch": _torch("eager"),
+    "torch-compiled": _torch("compiled"),
+    "torch-cuda-graph": _torch("cuda-graph"),
 }
 
 ENGINE_NAMES = tuple(_FACTORIES)
@@ -107,6 +131,32 @@ def create_engine(
 
 
 def _best(bundle: WeightsBundle, options: EngineOptions) -> Engine:
+    """A GPU's engine where there is a GPU and one runs on it, else the processor's best."""
+    return _best_on_gpu(bundle, options) or _best_on_cpu(bundle, options)
+
+
+def _best_on_gpu(bundle: WeightsBundle, options: EngineOptions) -> Engine | None:
+    """TensorRT, else ONNX Runtime; each must give the answers of the processor before it is taken."""
+    if options.precision not in ("auto", "float16", "float32"):
+        return None
+    try:
+        gpu = find_gpu()
+    except CudaError as error:
+        _log.info("no engine for a GPU: %s", error)
+        return None
+    for name in ("tensorrt", "onnxruntime-cuda"):
+        try:
+            engine = _FACTORIES[name](bundle, options)
+            check_answers(engine, _onnxruntime(bundle, EngineOptions()))
+        except EngineError as error:
+            _log.warning("the GPU %s cannot be used by engine %s: %s", gpu.name, name, error)
+        else:
+            _log.info("engine: %s (chosen: there is a GPU, and its answers are right)", engine.description)
+            return engine
+    return None
+
+
+def _best_on_cpu(bundle: WeightsBundle, options: EngineOptions) -> Engine:
     """OpenVINO for wide networks where it can use bfloat16, else ONNX Runtime.
 
     On one thread, in bfloat16 OpenVINO needs two thirds of ONNX Runtime's time at width 1, as much at
@@ -127,6 +177,25 @@ def _best(bundle: WeightsBundle, options: EngineOptions) -> Engine:
     return engine
 
 
+def check_answers(engine: Engine, trusted: Engine) -> None:
+    """Run both engines on the same made-up crop.
+
+    Raises:
+        EngineError: the vertices are not finite or more than `CHECK_TOLERANCE` apart.
+    """
+    size = engine.bundle.image_size
+    row = np.linspace(0, 1, size, dtype=np.float32)
+    crop = np.stack((np.tile(row, (size, 1)), np.tile(row[:, None], (1, size)), np.outer(row, row)))[None]
+    ours, theirs = (each.encode(crop) for each in (engine, trusted))
+    vertices = [each.fuse(x, x, x).vertices for each, x in ((engine, ours), (trusted, theirs))]
+    distance = float(np.linalg.norm(vertices[0] - vertices[1], axis=-1).mean())
+    if not distance <= CHECK_TOLERANCE:
+        raise EngineError(
+            f"{engine.description} gives vertices {1e3 * distance:.1f} mm from those of "
+            f"{trusted.description}, at most {1e3 * CHECK_TOLERANCE:.0f} mm are allowed"
+        )
+
+
 def _why_not_openvino(bundle: WeightsBundle, options: EngineOptions) -> str | None:
     if options.precision == "float32":
         return "in float32 nothing is faster on a processor"
@@ -145,6 +214,4 @@ def _require(module: str, package: str) -> None:
     try:
         importlib.import_module(module)
     except ImportError as error:
-        raise EngineError(
-            f"engine {module} needs the Python package {package} ({error}); install it"
-        ) from error
+        raise EngineError(f"this engine needs the Python package {package} ({error}); install it") from error
