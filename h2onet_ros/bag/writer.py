@@ -16,7 +16,9 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
+import lz4.frame
 from rosbags.typesys.store import Typestore
 
 from h2onet_ros.bag import mcap_format as mcap
@@ -44,8 +46,24 @@ class BagWriter:
     `flush` or `close` a `DiskFullError` where no room is left: it is closed then; what it wrote stays.
     """
 
-    def __init__(self, path: str | os.PathLike[str], typestore: Typestore | None = None) -> None:
-        """Make the file `path` (it must end in .mcap), replacing one that is there."""
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        typestore: Typestore | None = None,
+        compression: Literal["", "lz4"] = "",
+        flush_size: int = FLUSH_SIZE,
+        flush_seconds: float = FLUSH_SECONDS,
+    ) -> None:
+        """Make the file `path` (it must end in .mcap), replacing one that is there.
+
+        Args:
+            path: the file.
+            typestore: knows the types of the topics.
+            compression: of the chunks.
+            flush_size: bytes of messages that are written together; the end that each write carries grows
+                with their number.
+            flush_seconds: a message waits this much longer than the one before at most.
+        """
         self.path = Path(path)
         if self.path.suffix != ".mcap":
             raise BagError(f"A recording is written as an .mcap file, got {self.path}; give it that ending.")
@@ -54,6 +72,8 @@ class BagWriter:
         self._typestore = typestore if typestore is not None else create_typestore()
         self._schema_ids: dict[str, int] = {}
         self._channel_ids: dict[str, int] = {}
+        self._compression = compression
+        self._flush_size, self._flush_seconds = flush_size, flush_seconds
         self._summary = mcap.Summary()
         self._chunk = _PendingChunk()
         self._flushed_at = time.monotonic()
@@ -94,7 +114,8 @@ class BagWriter:
         if topic not in self._channel_ids:
             raise BagError(f"The topic {topic} was not added to {self.path}; call add_topic first.")
         self._chunk.add_message(self._channel_ids[topic], time_ns, data)
-        if self._chunk.size >= FLUSH_SIZE or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
+        waited = time.monotonic() - self._flushed_at
+        if self._chunk.size >= self._flush_size or waited >= self._flush_seconds:
             self.flush()
 
     def flush(self) -> None:
@@ -102,7 +123,7 @@ class BagWriter:
         if self._file is None:
             raise BagError(f"The recording {self.path} is closed.")
         if self._chunk.size:
-            chunk, summary = self._chunk.finish(self._offset, self._summary)
+            chunk, summary = self._chunk.finish(self._offset, self._summary, self._compression)
             self._put(chunk, summary)
             self._chunk = _PendingChunk()
         self._flushed_at = time.monotonic()
@@ -182,17 +203,18 @@ class _PendingChunk:
             mcap.record(mcap.MESSAGE, mcap.MESSAGE_PREFIX.pack(channel, 0, time_ns, time_ns), bytes(data))
         )
 
-    def finish(self, offset: int, before: mcap.Summary) -> tuple[bytes, mcap.Summary]:
+    def finish(self, offset: int, before: mcap.Summary, compression: str = "") -> tuple[bytes, mcap.Summary]:
         """The chunk with its indexes as bytes that go to `offset`, and the file's summary with it."""
         records = b"".join(self._parts)
         times = [time_ns for entries in self.messages.values() for time_ns, _ in entries]
         start, end = (min(times), max(times)) if times else (0, 0)
+        packed = lz4.frame.compress(records) if compression else records
         chunk = mcap.record(
             mcap.CHUNK,
             mcap.CHUNK_PREFIX.pack(start, end, len(records), mcap.crc32(records)),
-            mcap.text(""),
-            struct.pack("<Q", len(records)),
-            records,
+            mcap.text(compression),
+            struct.pack("<Q", len(packed)),
+            packed,
         )
         index, index_offsets = mcap.message_indexes(self.messages, offset + len(chunk))
         summary = mcap.Summary(
@@ -201,7 +223,15 @@ class _PendingChunk:
             chunks=[
                 *before.chunks,
                 mcap.ChunkInfo(
-                    start, end, offset, len(chunk), index_offsets, len(index), "", len(records), len(records)
+                    start,
+                    end,
+                    offset,
+                    len(chunk),
+                    index_offsets,
+                    len(index),
+                    compression,
+                    len(packed),
+                    len(records),
                 ),
             ],
             counts=dict(before.counts),

@@ -14,9 +14,9 @@ from rosbags.rosbag2 import Reader
 
 from h2onet_msgs.msg import HandArray, MeshTopology
 from h2onet_ros.bag.evaluate import main
-from h2onet_ros.bag.evaluation.stability import StabilityMetrics, bone_length_variation, jitter_at_rest
+from h2onet_ros.bag.evaluation.stability import StabilityMetrics
 from h2onet_ros.bag.hands import HandSerialiser
-from h2onet_ros.bag.message_types import COMPRESSED_IMAGE, HAND_ARRAY, create_typestore
+from h2onet_ros.bag.message_types import COMPRESSED_IMAGE, HAND_ARRAY, MESH_TOPOLOGY, create_typestore
 from h2onet_ros.bag.writer import BagWriter
 from h2onet_ros.engines import WeightsBundle, default_bundle_path
 from h2onet_ros.perception.types import FrameResult, Hand, Region
@@ -84,6 +84,7 @@ def recorded(path):
         return [
             deserialize_message(bytes(data), HandArray if found.msgtype == HAND_ARRAY else MeshTopology)
             for found, _, data in reader.messages()
+            if found.msgtype in (HAND_ARRAY, MESH_TOPOLOGY)
         ]
 
 
@@ -248,16 +249,17 @@ def results(joints, tracks=None):
 def test_figures_of_tracks():
     still = np.random.default_rng(0).normal(size=(21, 3))
     metrics = StabilityMetrics()
-    sequence = [still] * 10 + [None] * 4 + [still] * 6 + [still] * 5
-    for result in results(sequence, tracks=[1] * 20 + [2] * 5):
+    sequence = [still] * 20 + [None] * 4 + [still] * 6 + [still] * 5
+    for result in results(sequence, tracks=[1] * 30 + [2] * 5):
         metrics.add(result)
     summary = metrics.summary()
-    assert (summary["images"], summary["images_with_hands"], summary["hands"]) == (25, 21, 21)
-    assert summary["coverage"] == pytest.approx(0.84)
+    assert (summary["images"], summary["images_with_hands"], summary["hands"]) == (35, 31, 31)
+    assert summary["coverage"] == pytest.approx(31 / 35)
     first, second = summary["tracks"]
-    assert (first["track_id"], first["images"], first["missed"]) == (1, 16, 4)
-    assert first["seconds"] == pytest.approx(19 / 30, abs=1e-6)
+    assert (first["track_id"], first["images"], first["missed"]) == (1, 26, 4)
+    assert first["seconds"] == pytest.approx(29 / 30, abs=1e-6)
     assert (second["track_id"], second["images"], second["missed"]) == (2, 5, 0)
+    assert (first["gaps"], first["longest_gap"]) == (1, pytest.approx(5 / 30, abs=1e-6))
     assert first["handedness"] == "left" and first["handedness_changes"] == 0
     assert first["bone_length_variation"] == pytest.approx(0, abs=1e-6)
     assert first["jitter_at_rest"] == pytest.approx(0, abs=1e-9)
@@ -266,11 +268,18 @@ def test_figures_of_tracks():
     assert list(first["occluded"].values()) == hidden.astype(float).tolist()
 
 
+def track_of(sequence):
+    metrics = StabilityMetrics()
+    for result in results(sequence):
+        metrics.add(result)
+    return metrics.summary()["tracks"][0]
+
+
 def test_bones_that_breathe_are_told():
     still = np.random.default_rng(0).normal(size=(21, 3))
     scale = np.where(np.arange(100) % 2, 1.1, 0.9)
-    assert bone_length_variation(scale[:, None, None] * still) == pytest.approx(0.1)
-    assert bone_length_variation(still[None]) is None
+    assert track_of(scale[:, None, None] * still)["bone_length_variation"] == pytest.approx(0.1)
+    assert track_of([still])["bone_length_variation"] is None
 
 
 def test_jitter_is_told_at_rest_and_not_from_movement():
@@ -279,7 +288,8 @@ def test_jitter_is_told_at_rest_and_not_from_movement():
     noise = random.normal(scale=0.001, size=(400, 21, 3))
     # A quick wave for half of the time; noise of 1 mm throughout.
     wave = 0.3 * np.sin(np.arange(400) / 3)[:, None, None] * (np.arange(400) < 200)[:, None, None]
-    measured = jitter_at_rest(still + noise + wave, np.arange(400))
+    measured = track_of(still + noise + wave)["jitter_at_rest"]
     deviation = noise[1:-1] - (noise[:-2] + noise[2:]) / 2
     assert measured == pytest.approx(np.linalg.norm(deviation, axis=-1).mean(), rel=0.1)
-    assert jitter_at_rest(still + noise, np.arange(400) * 2) is None  # No three images in a row.
+    # No three images in a row.
+    assert track_of([points for image in still + noise for points in (image, None)])["jitter_at_rest"] is None

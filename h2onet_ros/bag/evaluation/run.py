@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
-from h2onet_ros.bag.calibration import fit_camera, load_camera
-from h2onet_ros.bag.cdr import header_stamp
+from h2onet_ros.bag.calibration import load_camera
 from h2onet_ros.bag.errors import BagError, DiskFullError
+from h2onet_ros.bag.evaluation.accuracy import AccuracyMetrics, Match
+from h2onet_ros.bag.evaluation.behind import Behind
+from h2onet_ros.bag.evaluation.checkpoint import PERIOD, Checkpoint, identity
+from h2onet_ros.bag.evaluation.folder import finished_evaluation, prepare_folder, write_json
+from h2onet_ros.bag.evaluation.images import RecordedImage, RecordedImages
+from h2onet_ros.bag.evaluation.overlay import OverlayVideo
+from h2onet_ros.bag.evaluation.results import ResultsBag, read_results
 from h2onet_ros.bag.evaluation.settings import EvaluationResult, EvaluationSettings
 from h2onet_ros.bag.evaluation.stability import StabilityMetrics
-from h2onet_ros.bag.hands import HandSerialiser
-from h2onet_ros.bag.message_types import COMPRESSED_IMAGE, HAND_ARRAY, MESH_TOPOLOGY, create_typestore
+from h2onet_ros.bag.evaluation.summary import distribution
+from h2onet_ros.bag.evaluation.table import HandTable, read_table
+from h2onet_ros.bag.evaluation.truth import Truth, open_truth
+from h2onet_ros.bag.message_types import create_typestore
 from h2onet_ros.bag.progress import image_bar
-from h2onet_ros.bag.reader import Message
-from h2onet_ros.bag.sources import BagSource, Picture
+from h2onet_ros.bag.sources import BagSource
 from h2onet_ros.bag.units import SECOND
-from h2onet_ros.bag.video import VideoWriter
-from h2onet_ros.bag.writer import BagWriter
 from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
-from h2onet_ros.perception.camera import Camera
-from h2onet_ros.perception.camera_info import camera_from_info, is_calibrated
-from h2onet_ros.perception.draw import draw_overlay
-from h2onet_ros.perception.image import ImageError, compressed_to_rgb, image_to_rgb
 from h2onet_ros.perception.pipeline import HandPipeline, PipelineConfig
-from h2onet_ros.perception.types import Frame
+from h2onet_ros.perception.types import Frame, FrameResult
 
-HANDS_TOPIC, TOPOLOGY_TOPIC = "/hand_mesh_node/hands", "/hand_mesh_node/topology"
-"""The node's names, so that what displays the node's hands displays these."""
+Progress = Callable[[int, int | None], None]
+
+_LONGEST_TOLERANCE = 0.02
+"""Seconds that truth may be from its image at most."""
 
 
 def evaluate(
@@ -44,7 +44,7 @@ def evaluate(
     settings: EvaluationSettings | None = None,
     *,
     is_interrupted: Callable[[], bool] = lambda: False,
-    on_progress: Callable[[int, int | None], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> EvaluationResult:
     """Process the images of one topic of a recording and write everything to the folder `out`.
 
@@ -57,248 +57,277 @@ def evaluate(
 
     Raises:
         BagError, BundleError, EngineError, NetworkError: for input that cannot be used; nothing is written.
-        CameraError: for a camera info that is no pinhole camera's.
+        CameraError: for a calibration file of no pinhole camera.
     """
     settings = settings or EvaluationSettings()
-    out = Path(out)
-    source = BagSource(bag, settings.topic)
-    camera = load_camera(settings.calibration) if settings.calibration else None
-    bundle = WeightsBundle.load(settings.weights or default_bundle_path())
-    engine = create_engine(bundle, settings.engine, threads=settings.threads)
-    pipeline = HandPipeline(engine, PipelineConfig(max_hands=settings.max_hands))
-    _prepare_folder(out, settings.existing == "replace")
+    bag, out = Path(bag), Path(out)
     with ExitStack() as stack:
+        source = BagSource(bag, settings.topic)
         stack.callback(source.close)
-        run = _Evaluation(Path(bag), out, settings, source, camera, bundle, pipeline, stack)
-        run.process(is_interrupted, on_progress)
-    return run.conclude(engine.description)
+        calibration = load_camera(settings.calibration) if settings.calibration else None
+        topics = {topic.name: topic.message_type for topic in source.bag.topics.values()}
+        tolerance = round(min(0.5 / source.frame_rate, _LONGEST_TOLERANCE) * SECOND)
+
+        def open_this_truth() -> Truth | None:
+            return open_truth(bag, topics, settings, tolerance)
+
+        if truth := open_this_truth():
+            stack.callback(truth.close)
+        bundle = WeightsBundle.load(settings.weights or default_bundle_path())
+        engine = create_engine(bundle, settings.engine, threads=settings.threads)
+        pipeline = HandPipeline(engine, PipelineConfig(max_hands=settings.max_hands))
+        what = identity(bag, settings, engine, bundle.digest)
+        if settings.existing == "resume" and (done := finished_evaluation(out, what, settings)):
+            return done
+        checkpoint = Checkpoint(out, what)
+        stored = prepare_folder(out, settings.existing, checkpoint)
+        results = RecordedImages(source, settings, calibration)
+        with _Evaluation(out, settings, source, bundle, truth, open_this_truth, results) as evaluation:
+            evaluation.process(pipeline, checkpoint, stored, is_interrupted, on_progress)
+        return evaluation.conclude(bag, what, checkpoint)
 
 
 class _Evaluation:
-    """One evaluation while it runs."""
+    """One evaluation while it runs: where its results go."""
 
     def __init__(
         self,
-        bag: Path,
         out: Path,
         settings: EvaluationSettings,
         source: BagSource,
-        camera: Camera | None,
         bundle: WeightsBundle,
-        pipeline: HandPipeline,
-        stack: ExitStack,
+        truth: Truth | None,
+        open_truth: Callable[[], Truth | None],
+        images: RecordedImages,
     ) -> None:
-        self._path = bag
         self._out = out
         self._settings = settings
         self._source = source
-        self._cameras = _Cameras(camera)
         self._bundle = bundle
-        self._pipeline = pipeline
-        self._metrics = StabilityMetrics()
+        self._truth = truth
+        self._open_truth = open_truth
+        self._images = images
+        self._stability = StabilityMetrics()
+        self._accuracy = AccuracyMetrics() if truth else None
         self._problems = list(source.warnings)
         self._unreadable = 0
         self._first_unreadable = ""
-        self._times: list[float] = []
+        self._times = array("d")
         self._seconds = 0.0
-        self._is_complete = False
-        self._is_interrupted = False
-        typestore = create_typestore()
-        self._serialiser = HandSerialiser(typestore)
-        self._bag = stack.enter_context(BagWriter(out / "hands.mcap", typestore))
-        self._bag.add_topic(TOPOLOGY_TOPIC, MESH_TOPOLOGY, latched=True)
-        self._bag.add_topic(HANDS_TOPIC, HAND_ARRAY)
-        self._video: VideoWriter | None = None
+        self._done = 0
+        self._is_complete = self._is_interrupted = False
+        copied = (source.topic.name, source.topic.message_type) if settings.with_images else None
+        self._bag = ResultsBag(out / "hands.mcap", create_typestore(), bundle, copied, source.info_topic)
+        self._table = HandTable(out, truth is not None)
+        self._video: OverlayVideo | None = None
         if settings.video:
             rate = max(source.frame_rate / settings.every, 1.0)
-            self._video = stack.enter_context(VideoWriter(out / "overlay.mp4", rate, waits=True))
+            self._video = OverlayVideo(out / "overlay.mp4", rate, bundle.topology)
+        self._behind = Behind()
+
+    def __enter__(self) -> _Evaluation:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._behind.close()
+        self._guard(self._bag.close)
+        self._guard(self._table.close)
+        if self._video:
+            self._guard(self._video.close)
 
     def process(
-        self, is_interrupted: Callable[[], bool], on_progress: Callable[[int, int | None], None] | None
+        self,
+        pipeline: HandPipeline,
+        checkpoint: Checkpoint,
+        stored: Path | None,
+        is_interrupted: Callable[[], bool],
+        on_progress: Progress | None,
     ) -> None:
-        """Go through the images until the end, an interruption, or a full disk."""
-        start = time.monotonic()
-        expected = self._expected_images()
-        try:
-            with ExitStack() as stack:
-                if on_progress is None:
-                    bar = stack.enter_context(image_bar(expected))
-                    on_progress = lambda done, total: bar.update(done - bar.n)  # noqa: E731
-                for number, picture in enumerate(self._pictures(), 1):
+        """Go through the images until the end, an interruption, damage, or a full disk.
+
+        Args:
+            pipeline: finds the hands.
+            checkpoint: where to note how far it is.
+            stored: results of the images before the checkpoint, in place of the pipeline's.
+        """
+        start = saved = time.monotonic()
+        before = read_results(stored) if stored else iter(())
+        with ExitStack() as stack:
+            if on_progress is None:
+                bar = stack.enter_context(image_bar(self._images.expected))
+
+                def on_progress(done: int, expected: int | None) -> None:
+                    bar.update(done - bar.n)
+
+            try:
+                for number, image in enumerate(self._images, 1):
                     if is_interrupted():
                         self._is_interrupted = True
-                        return
-                    self._process(picture)
-                    on_progress(number, expected)
-            self._is_complete = True
-        except DiskFullError as error:
-            self._problems.append(str(error))
-        except BagError as error:  # Damage on the way: what came before it counts.
-            self._problems.append(str(error))
-        finally:
-            self._seconds = time.monotonic() - start
-            self._close()
+                        break
+                    self._process(image, pipeline, checkpoint, before)
+                    on_progress(number, self._images.expected)
+                    if self._done > checkpoint.images and time.monotonic() - saved > PERIOD:
+                        self._save(checkpoint, pipeline)
+                        saved = time.monotonic()
+                self._behind.finish()
+                self._is_complete = not self._is_interrupted
+            except BagError as error:  # No room, as a rule: what was written before counts.
+                self._add_problem(str(error))
+            if not self._is_complete and self._done > checkpoint.images:
+                self._save(checkpoint, pipeline)
+        self._seconds = time.monotonic() - start
 
-    def conclude(self, engine: str) -> EvaluationResult:
-        """Write the figures."""
+    def conclude(self, bag: Path, what: dict[str, Any], checkpoint: Checkpoint) -> EvaluationResult:
+        """Write the figures and the report."""
+        notes = self._notes()
+        if self._images.damage:
+            self._add_problem(self._images.damage)
         if self._unreadable:
             self._problems.append(
                 f"{self._unreadable} images could not be read and were left out; the first one's fault: "
                 f"{self._first_unreadable}"
             )
-        metrics = self._metrics.summary() | {
-            "images_unreadable": self._unreadable,
+        if self._truth:
+            self._problems += self._truth.problems()
+        metrics = {
+            "format": 1,
             "is_complete": self._is_complete,
+            "images_unreadable": self._unreadable,
+            **self._stability.summary(),
+            "accuracy": self._accuracy
+            and self._truth
+            and {
+                "source": self._truth.source,
+                **self._accuracy.summary(),
+            },
+        }
+        timings = {
+            "seconds": self._seconds,
+            "images": self._stability.images,
+            "images_per_second": self._stability.images / self._seconds if self._seconds else None,
+            "processing_time": distribution(self._times),
         }
         run = {
-            "bag": str(self._path),
+            "format": 1,
+            "bag": str(bag),
             "source": self._source.description,
             "weights": self._bundle.info.name,
-            "weights_digest": self._bundle.digest,
-            "engine": engine,
-            "options": self._settings.as_dict(),
+            "evaluation": what,
+            "settings": self._settings.as_dict(),
+            "notes": notes,
             "problems": self._problems,
         }
-        timings = {"seconds": self._seconds, "processing_time": _distribution(self._times)}
-        for name, content in (("metrics.json", metrics), ("run.json", run), ("timings.json", timings)):
+        result = EvaluationResult(self._out, metrics, run, timings, self._problems, self._is_interrupted)
+        self._guard(lambda: write_json(self._out / "metrics.json", metrics))
+        self._guard(lambda: write_json(self._out / "timings.json", timings))
+        if self._settings.report and not self._is_interrupted:
+            self._guard(lambda: self._report(result))
+        # Last, with all problems: a folder with it was concluded.
+        self._guard(lambda: write_json(self._out / "run.json", run))
+        if self._is_complete:
+            checkpoint.remove()
+        return result
+
+    def _report(self, result: EvaluationResult) -> None:
+        from h2onet_ros.bag.evaluation.key_frames import choose, key_frames
+        from h2onet_ros.bag.evaluation.report import write_report
+
+        table = read_table(self._out)
+        frames = []
+        if len(table["image"]):
+            # The truth was read in step with the images; once more for the few that are shown.
+            truth = self._open_truth()
             try:
-                (self._out / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-            except OSError as error:
-                self._problems.append(f"Cannot write {self._out / name}: {error.strerror}.")
-        return EvaluationResult(self._out, metrics, run, timings, self._problems, self._is_interrupted)
+                path, mesh = self._out / "hands.mcap", self._bundle.topology
+                frames = key_frames(choose(table), self._images, path, truth, mesh)
+            finally:
+                if truth:
+                    truth.close()
+        write_report(result, table, frames)
 
-    def _expected_images(self) -> int:
-        options, source = self._settings, self._source
-        count = max((source.frame_count or 0) - options.start * source.frame_rate, 0)
-        if options.seconds:
-            count = min(count, options.seconds * source.frame_rate)
-        return round(count / options.every)
-
-    def _pictures(self) -> Iterator[Picture]:
-        """The images that were asked for."""
-        begin = self._settings.start * SECOND
-        end = begin + self._settings.seconds * SECOND if self._settings.seconds else float("inf")
-        for number, picture in enumerate(self._source.pictures()):
-            if picture.time >= end:
-                return
-            if picture.time >= begin and number % self._settings.every == 0:
-                yield picture
-
-    def _process(self, picture: Picture) -> None:
-        image = picture.image
-        assert image is not None
-        try:
-            message = self._read(image)
-            is_compressed = image.message_type == COMPRESSED_IMAGE
-            rgb = compressed_to_rgb(message) if is_compressed else image_to_rgb(message)
-        except (BagError, ImageError) as error:
-            if not self._unreadable:
-                self._first_unreadable = str(error)
+    def _process(
+        self,
+        image: RecordedImage,
+        pipeline: HandPipeline,
+        checkpoint: Checkpoint,
+        before: Iterator[FrameResult],
+    ) -> None:
+        if image.frame is None:
+            self._first_unreadable = self._first_unreadable or image.fault
             self._unreadable += 1
             return
-        height, width = rgb.shape[:2]
-        info = self._read(picture.camera_info) if picture.camera_info else None
-        frame = Frame(
-            rgb,
-            header_stamp(image.data) or image.time,
-            self._cameras.camera(info, width, height),
-            message.header.frame_id,
-        )
-        before = time.perf_counter()
-        result = self._pipeline.process(frame)
-        self._times.append(time.perf_counter() - before)
-        if not self._metrics.images:
-            topology = self._serialiser.topology(self._bundle.topology, self._bundle.info.name, frame.stamp)
-            self._bag.write(TOPOLOGY_TOPIC, image.time, topology)
-        self._metrics.add(result)
-        self._bag.write(HANDS_TOPIC, image.time, self._serialiser.hands(result, (width, height)))
-        if self._video:
-            mesh = self._bundle.topology
-            drawn = draw_overlay(rgb, result.hands, frame.camera, mesh.faces, mesh.face_part)
-            self._video.write(np.asarray(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), np.uint8), image.time)
+        if self._done < checkpoint.images:
+            result = next(before, None)
+            if result is None or result.stamp != image.frame.stamp:
+                raise BagError(
+                    f"The results so far in {self._out} do not belong to this recording; start anew with "
+                    "--force."
+                )
+            if self._done == checkpoint.images - 1:
+                checkpoint.restore(pipeline)
+        else:
+            result = pipeline.process(image.frame)
+        self._done += 1
+        self._behind.do(self._take, image, result)
 
-    def _read(self, message: Message) -> Any:
-        return self._source.deserialize(message)
+    def _take(self, image: RecordedImage, result: FrameResult) -> None:
+        """Everything that follows from the hands of an image; in the thread behind."""
+        frame = image.frame
+        assert frame is not None
+        size = (frame.camera.width, frame.camera.height)
+        self._bag.add(image.message, image.camera_info, size, result)
+        self._times.append(result.timings.get("total", 0.0))
+        self._stability.add(result)
+        matches = [Match("unknown", hand) for hand in result.hands] or [Match("empty")]
+        if self._accuracy and self._truth:
+            true = self._truth.at(frame.stamp, frame.frame_id, frame.camera)
+            matches = self._accuracy.add(result.hands, true, frame.camera)
+        self._table.add(image.number, frame.stamp, image.time / SECOND, matches)
+        self._draw(frame, result, image.time)
 
-    def _close(self) -> None:
-        closers = [self._bag.close] + ([self._video.close] if self._video else [])
-        for close in closers:
-            try:
-                close()
-            except BagError as error:
-                if str(error) not in self._problems:
-                    self._problems.append(str(error))
+    def _draw(self, frame: Frame, result: FrameResult, time: int) -> None:
+        if self._video is None:
+            return
+        try:
+            self._video.add(frame, result.hands, time)
+        except DiskFullError:
+            raise
+        except BagError as error:  # The video is the least of it.
+            self._video = None
+            self._add_problem(str(error))
 
+    def _save(self, checkpoint: Checkpoint, pipeline: HandPipeline) -> None:
+        try:
+            self._behind.finish()
+            self._bag.flush()
+            checkpoint.save(self._done, pipeline)
+        except OSError as error:
+            self._add_problem(f"Cannot write the checkpoint in {self._out}: {error.strerror}.")
+        except BagError as error:
+            self._add_problem(str(error))
 
-class _Cameras:
-    """The camera of each image: a calibration that was given, the recorded one, or an assumed one."""
+    def _guard(self, action: Callable[[], object]) -> None:
+        """Do something that may fail without taking the rest along."""
+        try:
+            action()
+        except BagError as error:
+            self._add_problem(str(error))
+        except OSError as error:
+            self._add_problem(f"Cannot write to {self._out}: {error.strerror or error}.")
 
-    def __init__(self, given: Camera | None) -> None:
-        self._given = given
+    def _add_problem(self, problem: str) -> None:
+        if problem not in self._problems:
+            self._problems.append(problem)
 
-    def camera(self, info: Any, width: int, height: int) -> Camera:
-        if self._given is not None:
-            return fit_camera(self._given, width, height)
-        if info is not None and is_calibrated(info):
-            return camera_from_info(info, width, height)
-        return Camera.assumed(width, height)
-
-
-def _prepare_folder(out: Path, is_forced: bool) -> None:
-    names = ("hands.mcap", "metrics.json", "timings.json", "run.json", "overlay.mp4")
-    there = [name for name in names if (out / name).exists()]
-    if there and not is_forced:
-        raise BagError(
-            f"Expected a folder without an evaluation, {out} has {', '.join(there)}; name another with "
-            "--out, or replace it with --force."
-        )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in there:
-            (out / name).unlink()
-    except OSError as error:
-        raise BagError(f"Expected a folder to write to, cannot use {out}: {error.strerror}.") from error
-
-
-def _distribution(seconds: list[float]) -> dict[str, Any]:
-    """Median, 95th percentile and a histogram of times."""
-    if not seconds:
-        return {}
-    counts, edges = np.histogram(seconds, bins=20)
-    return {
-        "median": float(np.median(seconds)),
-        "p95": float(np.percentile(seconds, 95)),
-        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
-    }
-
-
-def summary_table(result: EvaluationResult) -> str:
-    """The result in words, a line each."""
-    metrics, run = result.metrics, result.run
-    images, seconds = metrics["images"], result.timings["seconds"]
-    times = result.timings["processing_time"]
-    rows = [
-        ("source", run["source"]),
-        ("weights, engine", f"{run['weights']}, {run['engine']}"),
-        ("images", f"{images} in {seconds:.1f} s ({images / max(seconds, 1e-9):.1f} a second)"),
-        ("with hands", f"{metrics['images_with_hands']}" + _percent(metrics["coverage"])),
-    ]
-    if times:
-        rows.append(
-            ("pipeline", f"median {1e3 * times['median']:.1f} ms, 95 % within {1e3 * times['p95']:.1f} ms")
-        )
-    for track in metrics["tracks"]:
-        text = f"{track['handedness']}, {track['images']} images in {track['seconds']:.1f} s, "
-        text += f"{track['missed']} missed"
-        if track["bone_length_variation"] is not None:
-            text += f", bones vary by {100 * track['bone_length_variation']:.1f} %"
-        if track["jitter_at_rest"] is not None:
-            text += f", jitter at rest {1e3 * track['jitter_at_rest']:.2f} mm"
-        text += f", reprojection {track['reprojection_error_median']:.1f} px"
-        rows.append((f"track {track['track_id']}", text))
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f" ({100 * share:.1f} %)"
+    def _notes(self) -> list[str]:
+        """What a reader of the figures should know, though nothing went wrong."""
+        notes = []
+        if self._images.assumed_cameras:
+            notes.append(
+                f"{self._images.assumed_cameras} images have no camera_info: a field of view of 60 degrees "
+                "is assumed, so distances are a guess. Give a calibration with --calibration."
+            )
+        if len(self._images.sizes) > 1:
+            sizes = ", ".join(f"{count} of {w} x {h}" for (w, h), count in self._images.sizes.items())
+            notes.append(f"The images change their size: {sizes}. Hands are found anew after each change.")
+        return notes
