@@ -28,7 +28,9 @@ from train.synthetic.geometry import NO_TEXTURE, soup, thing_soup
 
 WIDTH, HEIGHT = 640, 480
 ID_THING = 9
+_FULL_COLOUR = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 DEXYCB_CAMERAS = ("836212060125", "932122060861")
+FIRST_RECORDING = f"20200709-subject-01/20200709_141754/{DEXYCB_CAMERAS[0]}"
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Shown:
     shape: np.ndarray
     left: bool
     occluded: np.ndarray
+    visible: np.ndarray
 
 
 @dataclass
@@ -57,12 +60,14 @@ class Miniature:
         mano: the MANO file.
         truth: what each picture shows, by sample name.
         broken: samples that cannot be used, with words of the reason.
+        exact: whether pictures and truth come from the synthetic renderer.
     """
 
     root: Path
     mano: Path
     truth: dict[str, Shown] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
+    exact: bool = False
 
 
 def mano_like_hand() -> HandModel:
@@ -259,6 +264,7 @@ class Clip:
             self._shape,
             left,
             occluded,
+            visible,
         )
 
 
@@ -299,7 +305,7 @@ def write_dexycb(
     first, second = DEXYCB_CAMERAS
     plan = {
         "train": [
-            (f"20200709-subject-01/20200709_141754/{first}", False, range(frames)),
+            (FIRST_RECORDING, False, range(frames)),
             (f"20200709-subject-01/20200709_141754/{second}", False, range(3, 3 + frames)),
             (f"20200813-subject-02/20200813_145341/{first}", True, range(frames)),
         ],
@@ -319,6 +325,7 @@ def write_dexycb(
         if broken and split == "train":
             _add_broken(tree, Clip(mano, painter, 99, False), images, annotations)
         _write_json(root / "annotations" / f"DEX_YCB_{setup}_{split}_data.json", images, annotations)
+    tree.exact = painter.exact
     painter.close()
     return tree
 
@@ -437,8 +444,7 @@ def write_ho3d(folder: Path, version: int = 2, frames: int = 24, evaluation_fram
                 cv2.imwrite(str(path), shown.image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
                 coloured = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
                 coloured[shown.thing_pixels, 1], coloured[shown.hand_pixels, 0] = 255, 255
-                small = cv2.resize(coloured, (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA)
-                cv2.imwrite(str(marks), small)
+                cv2.imwrite(str(marks), np.ascontiguousarray(coloured[::2, ::2]), _FULL_COLOUR)
                 identity = len(images)
                 images.append(_image(identity, f"{sequence}/rgb/{number:04d}{image_suffix}"))
                 entry = _annotation(identity, shown)
@@ -451,5 +457,6 @@ def write_ho3d(folder: Path, version: int = 2, frames: int = 24, evaluation_fram
                 tree.truth[name] = shown
         _write_json(root / "annotations" / f"HO3D_{split}_data.json", images, annotations)
         (root / f"{split}.txt").write_text("".join(f"{name}\n" for name in listed))
+    tree.exact = painter.exact
     painter.close()
     return tree

@@ -11,7 +11,7 @@ pytest.importorskip("scipy", reason="the miniature trees need SciPy (extra `trai
 sys.path.insert(0, str(Path(__file__).parent))
 
 import miniature
-from miniature import BROKEN_SEQUENCE
+from miniature import BROKEN_SEQUENCE, FIRST_RECORDING
 
 from h2onet_ros.hand.mano import load_mano
 from train.check_data import check_split
@@ -22,7 +22,6 @@ from train.datasets.history import History, jittered
 from train.datasets.layout import find_layout
 from train.reference_crop import ReferenceAugmentation
 
-LONG = "20200709-subject-01/20200709_141754/836212060125"
 LATE = "20200709-subject-01/20200709_141754/932122060861"
 
 
@@ -83,11 +82,11 @@ def test_past_frames_lie_where_published(dexycb):
     def past(sequence, number):
         return [int(frame.name[-6:]) for frame in samples[f"{sequence}/{number:06d}"]]
 
-    assert past(LONG, 11) == [11, 6, 1]
-    assert past(LONG, 10) == [10, 5, 0]
-    assert past(LONG, 9) == [9, 5, 0]  # half of nine frames, rounded down, back
-    assert past(LONG, 1) == [1, 1, 0]
-    assert past(LONG, 0) == [0, 0, 0]
+    assert past(FIRST_RECORDING, 11) == [11, 6, 1]
+    assert past(FIRST_RECORDING, 10) == [10, 5, 0]
+    assert past(FIRST_RECORDING, 9) == [9, 5, 0]  # half of nine frames, rounded down, back
+    assert past(FIRST_RECORDING, 1) == [1, 1, 0]
+    assert past(FIRST_RECORDING, 0) == [0, 0, 0]
     # A recording that begins with frame 3 has that much less of a past.
     assert past(LATE, 14) == [14, 9, 4]
     assert past(LATE, 9) == [9, 6, 3]

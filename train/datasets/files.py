@@ -51,9 +51,11 @@ def read_segmentation(path: Path, size: tuple[int, int], channel: int = 0) -> np
         return marks > HAND_LEVEL
     picture = _decode(path, cv2.IMREAD_UNCHANGED)
     marks = picture if picture.ndim == 2 else picture[..., channel]
-    if marks.shape != (size[1], size[0]):
-        marks = cv2.resize(marks, size, interpolation=cv2.INTER_LINEAR)
-    return marks > HAND_LEVEL
+    hand = marks > HAND_LEVEL
+    if hand.shape != (size[1], size[0]):
+        # Thresholded first: interpolation between hand and background would shave the hand's edge.
+        hand = cv2.resize(hand.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    return hand
 
 
 def read_occlusion(path: Path) -> np.ndarray:
