@@ -14,7 +14,7 @@ from h2onet_ros.perception.hand_size import LearntLength, hand_length
 from h2onet_ros.perception.memory import TemporalMemory
 from h2onet_ros.perception.placement import TURN_PRIOR, place
 from h2onet_ros.perception.smoothing import HandPose, HandSmoother, SmoothingConfig
-from h2onet_ros.perception.tracker import Track
+from h2onet_ros.perception.track import Track
 from h2onet_ros.perception.types import FloatArray, Frame, Hand, Region
 
 MIRROR = np.array([-1, 1, 1], np.float32)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from h2onet_ros.perception.hand_check import HandCheck, RegionCheck
 from h2onet_ros.perception.palm import PalmDetector
 from h2onet_ros.perception.search import PalmSearch
-from h2onet_ros.perception.tracker import Track, Tracker
+from h2onet_ros.perception.track import Track
+from h2onet_ros.perception.tracker import Tracker
 from h2onet_ros.perception.types import GivenRegion, Handedness, Region
 
 _SETTLED_AGE = 10  # good frames after which a hand need not be checked in every frame
@@ -118,7 +119,11 @@ class Finder:
 
     def _begin_checks(self, rgb: NDArray[np.uint8], followed: dict[int, Track]) -> None:
         """Check hands in the background that are followed well, now and then."""
-        routine = [track for track in followed.values() if not _is_urgent(track) and _is_due(track)]
+        routine = [
+            track
+            for track in followed.values()
+            if not _is_urgent(track) and (_is_due(track) or self._tracker.is_suspicious(track))
+        ]
         self._check.begin(rgb, {track.track_id: track.region for track in routine})
 
 

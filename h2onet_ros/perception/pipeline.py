@@ -22,7 +22,8 @@ from h2onet_ros.perception.crop import (
 from h2onet_ros.perception.finder import Finder
 from h2onet_ros.perception.hand_size import MAX_LENGTH, MAX_SCALE, MIN_LENGTH, MIN_SCALE
 from h2onet_ros.perception.smoothing import SmoothingConfig
-from h2onet_ros.perception.tracker import Track, Tracker, TrackerConfig
+from h2onet_ros.perception.track import Track
+from h2onet_ros.perception.tracker import Tracker, TrackerConfig
 from h2onet_ros.perception.types import FloatArray, Frame, FrameResult, GivenRegion, Hand, Region
 
 _LOOK_AGAIN_IOU, _LOOK_AGAIN_ANGLE = 0.85, 0.2  # a palm's region this close to the hand's is good enough

@@ -12,12 +12,13 @@ The order within one frame:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from h2onet_ros.perception.crop import calmed_region, upright_region
-from h2onet_ros.perception.types import FloatArray, Handedness, Region
+from h2onet_ros.perception.crop import upright_region
+from h2onet_ros.perception.track import Track, size_ratio
+from h2onet_ros.perception.types import FloatArray, Region
 
 
 @dataclass(frozen=True)
@@ -49,99 +50,24 @@ class TrackerConfig:
             raise ValueError(f"TrackerConfig.detect_every: expected at least 1, got {self.detect_every}")
 
 
-# Evidence for left or right is summed as log-odds. Neighbouring frames err alike: one says at most 1.5,
-# near-ties say nothing, and all together say at most 6. A hand that was clearly right for long changes sides
-# after six clear frames, and changing needs more than a tie.
-_FRAME_LOG_ODDS = 1.5
-_TIE_LOG_ODDS = 0.4
-_TOTAL_LOG_ODDS = 6.0
-_SWITCH_LOG_ODDS = 2.0
 _PAIR_LOG_ODDS = 0.5  # towards the other side than that of the hand that is followed already
 
-_CLEAR_SIDE = 0.8  # a hand lost as a right one is not found again as one that is left with this probability
+# A hand lost as a right one is not found again as one that is left with this probability; in a region that is
+# cut by the border of the image, with that one.
+_CLEAR_SIDE, _CLEAR_SIDE_CUT = 0.85, 0.97
 
 _MATCH_DISTANCE = 0.5  # between centres, of the regions' mean size
 _WRONG_SIZE = 2.2  # ratio between a hand's region and that of its palm that no pose explains
-_DOUBTFUL_SIZE = 1.6  # ratio to the usual size: the hand has made a fist, or the region is running away
-_USUAL_GAIN = 0.1
 _EXPLAINED_OVERLAP = 0.7
 _DUPLICATE_DISTANCE = 0.10  # mean distance of two hands' points, of the region's size
 
-
-@dataclass(eq=False)
-class Track:
-    """A hand that is being followed. Written by Tracker only.
-
-    Attributes:
-        track_id: positive, unique, increasing.
-        region: where to look in the next frame.
-        presence, right: the last frame's probabilities that the region shows a hand, and a right one.
-        is_rough: the region comes from a palm, not from the hand's own points.
-        points: the last `(21, 2)` image points, or None before the first.
-        usual_size: average of the region's size in the last frames, pixels.
-        age: good frames so far.
-        misses: bad frames since the last good one.
-        mismatches: palms of another size found here in a row.
-        switched: the handedness changed in this frame, so what was computed with the other one is void.
-    """
-
-    track_id: int
-    region: Region
-    presence: float
-    right: float
-    last_seen: int
-    is_rough: bool = True
-    points: FloatArray | None = None
-    usual_size: float = 1.0
-    age: int = 0
-    misses: int = 0
-    mismatches: int = 0
-    switched: bool = False
-    _log_odds: float = 0.0
-    _is_right: bool = field(default=True)
-
-    @property
-    def handedness(self) -> Handedness:
-        return "right" if self._is_right else "left"
-
-    @property
-    def handedness_score(self) -> float:
-        """Confidence in `handedness`, 0 to 1; below one half only while the evidence is turning."""
-        towards = self._log_odds if self._is_right else -self._log_odds
-        return float(1 / (1 + np.exp(-towards)))
-
-    @property
-    def is_new(self) -> bool:
-        """No frame of this hand has been good yet."""
-        return self.age == 0
-
-    @property
-    def is_doubtful(self) -> bool:
-        """The hand was missed, or the region may be wrong, so that the palm detector should have a look."""
-        grown = not self.is_new and _size_ratio(self.region.size, self.usual_size) > _DOUBTFUL_SIZE
-        return grown or self.misses > 0 or self.mismatches > 0
-
-    def move(self, region: Region) -> None:
-        """Look for the hand somewhere else: where a palm was found."""
-        self.region, self.is_rough, self.mismatches = region, True, 0
-
-    def lean(self, log_odds: float) -> None:
-        """Expect a right hand (positive) or a left one before anything is known."""
-        self._log_odds, self._is_right = log_odds, log_odds >= 0
-
-    def weigh_handedness(self, right: float) -> None:
-        """Add one frame's probability of being a right hand."""
-        evidence = np.log(max(right, 1e-6) / max(1 - right, 1e-6))
-        evidence -= np.clip(evidence, -_TIE_LOG_ODDS, _TIE_LOG_ODDS)
-        evidence = np.clip(evidence, -_FRAME_LOG_ODDS, _FRAME_LOG_ODDS)
-        self._log_odds = float(np.clip(self._log_odds + evidence, -_TOTAL_LOG_ODDS, _TOTAL_LOG_ODDS))
-        needed = 0.0 if self.is_new else _SWITCH_LOG_ODDS
-        was_right = self._is_right
-        if self._log_odds > needed:
-            self._is_right = True
-        elif self._log_odds < -needed:
-            self._is_right = False
-        self.switched = self._is_right != was_right and not self.is_new
+# Two hands whose regions overlap this much, of the smaller one, may be taken for each other. Then palms
+# decide where each is, and what contradicts a hand's course or size counts as a miss.
+_CONFLICT_OVERLAP = 0.4
+_CONFLICT_JUMP = 0.25  # from the predicted centre, of the usual size
+_CONFLICT_SIZE = 1.4  # ratio to the usual size
+_CONFLICT_ERROR = 0.10  # reprojection error, of the region's size
+_STRAYED = 0.2  # distance of a hand's region from its palm's, of its size
 
 
 class Tracker:
@@ -174,6 +100,7 @@ class Tracker:
         """Forget all hands. Identities are not used again."""
         self.tracks = []
         self._lost: list[Track] = []
+        self._in_conflict: set[int] = set()
         self._stamp: int | None = None
         self._since_detection = self.config.detect_every
         self._size = (0, 0)
@@ -199,11 +126,22 @@ class Tracker:
             track.switched = False
         limit = self.config.remember * 1e9
         self._lost = [t for t in self._lost if stamp - t.last_seen <= limit]
+        self._in_conflict = self._conflicts(stamp)
         return reason
+
+    def _conflicts(self, stamp: int) -> set[int]:
+        """Identities that may be taken for another one, among those followed and lost a moment ago."""
+        expected = [(track.track_id, track.predicted(stamp)) for track in self.tracks + self._lost]
+        return {
+            one
+            for one, region in expected
+            for other, near in expected
+            if one != other and region.overlap(near) > _CONFLICT_OVERLAP
+        }
 
     def wants_detection(self) -> bool:
         """Whether looking for palms in the whole image is worth its cost in this frame."""
-        if not self.tracks or self._lost or any(t.is_doubtful for t in self.tracks):
+        if not self.tracks or self._lost or self._in_conflict or any(t.is_doubtful for t in self.tracks):
             return True
         return len(self.tracks) < self.max_hands and self._since_detection >= self.config.detect_every
 
@@ -213,24 +151,30 @@ class Tracker:
         A followed hand that was missed in the last frame, or whose region has another size than that of the
         palm found there twice in a row, is followed from the palm on.
         """
+        assert self._stamp is not None
         self._since_detection = 0
         found = [region for region in found if self._is_usable(region)]
+        # A palm that a hand lost a moment ago explains better is not that of the hand beside it.
+        known = self.tracks + [track for track in self._lost if track.track_id in self._in_conflict]
         pairs = sorted(
-            (_distance(track.region, region), t, r)
-            for t, track in enumerate(self.tracks)
+            (self._unlikeness(track, region), t, r)
+            for t, track in enumerate(known)
             for r, region in enumerate(found)
         )
         matched_tracks: set[int] = set()
         matched_regions: set[int] = set()
-        for distance, t, r in pairs:
-            if distance > _MATCH_DISTANCE or t in matched_tracks or r in matched_regions:
+        for unlikeness, t, r in pairs:
+            if unlikeness > _MATCH_DISTANCE or t in matched_tracks or r in matched_regions:
                 continue
             matched_tracks.add(t)
+            if t >= len(self.tracks):
+                continue
             matched_regions.add(r)
             track, region = self.tracks[t], found[r]
-            fits = _size_ratio(track.region.size, region.size) < _WRONG_SIZE
+            fits = size_ratio(track.region.size, region.size) < _WRONG_SIZE
             track.mismatches = 0 if fits else track.mismatches + 1
-            if track.misses or track.mismatches > 1:
+            strayed = track.track_id in self._in_conflict and _distance(track.region, region) > _STRAYED
+            if track.misses or track.mismatches > 1 or strayed:
                 track.move(region)
         candidates = []
         for r, region in enumerate(found):
@@ -240,6 +184,15 @@ class Tracker:
                 continue
             candidates.append(region)
         return candidates[: self._room()]
+
+    def _unlikeness(self, track: Track, region: Region) -> float:
+        """How far a palm's region is from where the hand is expected, in mean sizes; among hands that may be
+        taken for each other, their sizes count, too."""
+        assert self._stamp is not None
+        if track.track_id not in self._in_conflict:
+            return _distance(track.region, region)
+        expected = _distance(track.predicted(self._stamp), region)
+        return expected + 0.5 * float(np.log(size_ratio(track.usual_size, region.size)))
 
     def start(self, region: Region, presence: float, right: float) -> Track | None:
         """Follow the hand in `region`, given what the hand check said; None if it is no hand.
@@ -278,24 +231,27 @@ class Tracker:
         None for the points says that no believable hand came out.
         """
         assert self._stamp is not None
+        in_conflict = track.track_id in self._in_conflict
+        largest_error = min(self.config.max_error, _CONFLICT_ERROR if in_conflict else np.inf)
         good = (
             points is not None
             and track.presence >= self.config.min_presence
-            and error <= self.config.max_error * track.region.size
+            and error <= largest_error * track.region.size
         )
         region = self.region_of(points) if good and points is not None else None
-        if region is None:
+        if region is None or points is None or (in_conflict and self._contradicts(track, region)):
             track.misses += 1
             return
-        if track.is_rough:
-            track.region, track.usual_size, track.is_rough = region, region.size, False
-        else:
-            track.region = calmed_region(track.region, region)
-            track.usual_size *= (track.region.size / track.usual_size) ** _USUAL_GAIN
-        track.points = points
-        track.misses = 0
-        track.age += 1
-        track.last_seen = self._stamp
+        track.follow(region, points, self._stamp, keeps_velocity=in_conflict)
+
+    def _contradicts(self, track: Track, region: Region) -> bool:
+        """Whether a region is not where a hand's course leads, or not of its size."""
+        assert self._stamp is not None
+        if track.is_rough or track.is_new:
+            return False
+        expected = track.predicted(self._stamp)
+        jump = float(np.hypot(region.x - expected.x, region.y - expected.y)) / track.usual_size
+        return jump > _CONFLICT_JUMP or size_ratio(region.size, track.usual_size) > _CONFLICT_SIZE
 
     def finish(self) -> None:
         """Merge tracks that sit on the same hand and drop those that lost theirs."""
@@ -304,6 +260,10 @@ class Tracker:
             allowed = self.config.max_misses if track.age >= self.config.confirm else 0
             if track.misses > allowed:
                 self._drop(track)
+
+    def is_suspicious(self, track: Track) -> bool:
+        """Whether somebody should look in every frame whether a followed hand is still one."""
+        return track.track_id in self._in_conflict or track.is_suspicious(*self._size)
 
     @property
     def visible(self) -> list[Track]:
@@ -344,9 +304,13 @@ class Tracker:
         for track in self._lost + [t for t in self.tracks if t.misses]:
             # A hand may cross its own region's width in a quarter of a second, and jump between two frames.
             reach = track.usual_size * (1 + 4e-9 * (self._stamp - track.last_seen))
-            distance = float(np.hypot(region.x - track.region.x, region.y - track.region.y)) / reach
-            fits = _size_ratio(region.size, track.usual_size) < _WRONG_SIZE
-            other_side = right < 1 - _CLEAR_SIDE if track.handedness == "right" else right > _CLEAR_SIDE
+            distance = min(
+                float(np.hypot(region.x - place.x, region.y - place.y)) / reach
+                for place in (track.region, track.predicted(self._stamp))
+            )
+            fits = size_ratio(region.size, track.usual_size) < _WRONG_SIZE
+            clear = _CLEAR_SIDE_CUT if region.visible_fraction(*self._size) < 0.9 else _CLEAR_SIDE
+            other_side = right < 1 - clear if track.handedness == "right" else right > clear
             if fits and not other_side and distance < best_distance:
                 best, best_distance = track, distance
         return best
@@ -376,7 +340,3 @@ def _stray(a: Track, b: Track) -> Track:
 def _distance(a: Region, b: Region) -> float:
     """Between the centres, in mean sizes."""
     return float(np.hypot(a.x - b.x, a.y - b.y)) / ((a.size + b.size) / 2)
-
-
-def _size_ratio(a: float, b: float) -> float:
-    return max(a, b) / min(a, b)
