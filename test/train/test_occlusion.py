@@ -228,10 +228,13 @@ def test_stopping_keeps_what_is_done(dexycb):
     )
     assert running.stderr is not None
     seen = ""
-    while not re.search(r"train: +\d+%.*[1-9]\d*/24", seen) and (piece := running.stderr.read(1)):
-        seen += piece
-    running.send_signal(signal.SIGTERM)
-    _, last_words = running.communicate(timeout=120)
+    try:
+        while not re.search(r"train: +\d+%.*[1-9]\d*/24", seen) and (piece := running.stderr.read(1)):
+            seen += piece
+        running.send_signal(signal.SIGTERM)
+        _, last_words = running.communicate(timeout=120)
+    finally:
+        running.kill()
     assert "Traceback" not in seen + last_words
     # On a fast machine the few pictures may be done before the signal comes.
     assert running.returncode in (0, 130)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -28,6 +31,7 @@ SPLITS = {
     "ho3d_v3": ("train", "val", "evaluation"),
 }
 _CHUNK = 8
+_POLL = 0.2
 
 
 @dataclass(frozen=True)
@@ -129,25 +133,39 @@ def map_rows(
 
     Raises:
         DataSetError: a process was ended from outside.
+        KeyboardInterrupt: SIGINT or SIGTERM came; what had begun was finished first.
     """
-    if workers <= 1 or len(rows) <= _CHUNK:
-        for row in rows:
-            yield work(dataset, int(row))
-        return
-    chunks = iter([[int(r) for r in rows[i : i + _CHUNK]] for i in range(0, len(rows), _CHUNK)])
+    with _postponed() as stop:
+        if workers <= 1 or len(rows) <= _CHUNK:
+            for row in rows:
+                stop()
+                yield work(dataset, int(row))
+        else:
+            yield from _by_processes(opening, work, rows, workers, stop)
+        stop()
+
+
+def _by_processes(
+    opening: Opening,
+    work: Callable[[HandDataset, int], T],
+    rows: np.ndarray,
+    workers: int,
+    stop: Callable[[], None],
+) -> Iterator[T]:
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(opening,)
     )
     pending: set[Future] = set()
     try:
-        for chunk in chunks:
-            pending.add(pool.submit(_work, work, chunk))
-            if len(pending) >= 3 * workers:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+        for i in range(0, len(rows), _CHUNK):
+            with _unheard():
+                pending.add(pool.submit(_work, work, [int(row) for row in rows[i : i + _CHUNK]]))
+            last = i + _CHUNK >= len(rows)
+            while pending and (last or len(pending) >= 3 * workers):
+                stop()
+                done, pending = wait(pending, _POLL, FIRST_COMPLETED)
                 for future in done:
                     yield from future.result()
-        for future in pending:
-            yield from future.result()
     except BrokenProcessPool as error:
         raise DataSetError(
             "A worker process was ended from outside, perhaps for want of memory: try fewer `--workers`."
@@ -156,15 +174,61 @@ def map_rows(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _postponed() -> Iterator[Callable[[], None]]:
+    """Notes SIGINT and SIGTERM; the function it gives raises KeyboardInterrupt if there was one.
+
+    An exception out of nowhere could leave a lock of the process pool taken, and the program would hang.
+    """
+    noted: list[int] = []
+
+    def stop() -> None:
+        if noted:
+            raise KeyboardInterrupt
+
+    before = {cause: signal.getsignal(cause) for cause in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may change handlers
+        return
+    for cause in before:
+        signal.signal(cause, lambda number, _: noted.append(number))
+    try:
+        yield stop
+    finally:
+        for cause, handler in before.items():
+            signal.signal(cause, handler)
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Processes started meanwhile do not hear Ctrl-C, which is the parent's business."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _dataset: HandDataset | None = None
 
 
 def _start(opening: Opening) -> None:
     global _dataset
-    # Ctrl-C is the parent's business: it ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     _dataset = opening.open()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its workers; they must not wait for it forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def _work(work: Callable[[HandDataset, int], T], rows: list[int]) -> list[T]:
