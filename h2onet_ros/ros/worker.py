@@ -68,7 +68,6 @@ class HandWorker:
         self._clock, self._logger = clock, logger
         self.listener: Listener | None = None
         self.frame_id = ""
-        self._last_stamp: int | None = None
         self._camera: tuple[str, int, int] | None = None
         self._camera_seen = 0.0
         self._thread = threading.Thread(target=self._work, name="hands", daemon=True)
@@ -122,7 +121,6 @@ class HandWorker:
             )
             return
         camera = self._cameras.camera(width, height)
-        self._check_time(stamp)
         parameters = self._parameters
         depth = regions = None
         if parameters.depth:
@@ -165,16 +163,6 @@ class HandWorker:
         if not is_other:
             self._camera, self._camera_seen = camera, now
         return is_other
-
-    def _check_time(self, stamp: int) -> None:
-        if self._last_stamp is not None and stamp < self._last_stamp:
-            self._faults.report(
-                "time went back",
-                f"an image is {(self._last_stamp - stamp) / NANOSECONDS:.3f} s older than the one before; "
-                "hands are followed anew (a recording that starts again, or several cameras)",
-                drops_image=False,
-            )
-        self._last_stamp = stamp
 
     def _drop(self, kind: str, text: str) -> None:
         self._statistics.dropped()

@@ -9,83 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from std_msgs.msg import Header
+from sensor_msgs.msg import Image, PointCloud2
+from talk import FOCAL, FRAME_ID, Dialogue
 from visualization_msgs.msg import Marker, MarkerArray
 
-from h2onet_msgs.msg import HandArray, MeshTopology
+from h2onet_msgs.msg import MeshTopology
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.image import image_to_rgb
-from h2onet_ros.ros.image import rgb_to_compressed, rgb_to_image
 from h2onet_ros.ros.messages import (
     hand_from_message,
     stamp_from_message,
-    stamp_to_message,
-    topology_from_message,
 )
-
-FOCAL = 520.0
-FRAME_ID = "camera_optical"
-ANSWER_PATIENCE = 1.0
-ATTEMPTS = 30
-
-
-class Dialogue:
-    """Sends images to a node and waits for its answers.
-
-    Attributes:
-        hands: all messages that came.
-    """
-
-    def __init__(self, peer, compressed: bool = False, image: str = "image") -> None:
-        self.peer = peer
-        kind = CompressedImage if compressed else Image
-        self.images = peer.node.create_publisher(kind, image, QoSProfile(depth=50))
-        self.infos = peer.node.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=50))
-        self.hands = peer.collect(HandArray, "/hand_mesh_node/hands")
-        self._make = rgb_to_compressed if compressed else rgb_to_image
-        self._stamp = 1_700_000_000_000_000_000
-
-    def wait_until_connected(self) -> None:
-        topology = self.peer.collect(MeshTopology, "/hand_mesh_node/topology", latched=True)
-        publishers = (self.images, self.infos)
-        assert self.peer.wait_until(
-            lambda: topology and all(publisher.get_subscription_count() for publisher in publishers)
-        )
-        self.topology = topology_from_message(topology[0])
-
-    def next_header(self) -> Header:
-        self._stamp += 33_333_333
-        return Header(stamp=stamp_to_message(self._stamp), frame_id=FRAME_ID)
-
-    def send_info(self, width: int, height: int, focal: float = FOCAL) -> None:
-        k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0] if focal else [0.0] * 9
-        info = CameraInfo(width=width, height=height, k=k)
-        info.header.frame_id = FRAME_ID
-        self.infos.publish(info)
-
-    def send(self, rgb: np.ndarray) -> int:
-        """Publish an image; its stamp in nanoseconds."""
-        header = self.next_header()
-        self.images.publish(self._make(rgb, header))
-        return stamp_from_message(header.stamp)
-
-    def ask(self, rgb: np.ndarray) -> HandArray:
-        """The hands of an image; sent again where it got lost, as the first ones and best-effort ones may."""
-        for _ in range(ATTEMPTS):
-            stamp = self.send(rgb)
-            if self.peer.wait_until(lambda stamp=stamp: self._has_answer(stamp), seconds=ANSWER_PATIENCE):
-                return self.hands[-1]
-        raise AssertionError(f"the node answered none of {ATTEMPTS} images, but {len(self.hands)} before")
-
-    def _has_answer(self, stamp: int) -> bool:
-        return bool(self.hands) and stamp_from_message(self.hands[-1].header.stamp) >= stamp
-
-
-@pytest.fixture
-def dialogue(peer) -> Dialogue:
-    return Dialogue(peer)
 
 
 def test_a_real_hand_comes_out_as_hands_markers_points_and_overlay(start_node, dialogue, hand_frames):
