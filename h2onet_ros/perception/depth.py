@@ -26,7 +26,7 @@ _BEND = 0.25  # metres more for every metre from the wrist: the turn and the fin
 _SIZE_DOUBT = 0.25  # standard deviation of the logarithm of an unknown hand's size, with the network's errors
 _KNOWN_SIZE_DOUBT = 0.10  # the same once depth has told it
 _LEAST_VOTES, _LEAST_SHARE = 12, 0.2  # of those that have depth, to agree on one distance
-_VOTERS = 160
+_VOTERS = 120
 _CELLS = 24  # across the hand, in each of which the nearest skin is seen
 _LAYER = 0.012  # metres behind the nearest skin of a cell that may still be seen beside it
 _ROUNDS = 3
@@ -96,9 +96,10 @@ def fit_depth(
     position: Array = np.asarray(start.position, np.float64)
     doubt = _KNOWN_SIZE_DOUBT if is_size_known else _SIZE_DOUBT
     expected = expected_scale * position[2]
-    for _ in range(_ROUNDS):
-        seen = scale * skin @ turn.T
-        seen = seen[_facing(seen, position)]
+    for round_number in range(_ROUNDS):
+        if round_number < 2:  # by then the hand has all but found its place
+            facing = _facing(scale * skin @ turn.T, position)
+        seen = scale * skin[facing] @ turn.T
         known, measured = _read(depth, camera, seen + position)
         if len(known) < _LEAST_VOTES:
             return None
@@ -151,7 +152,7 @@ def _facing(skin: Array, position: Array) -> NDArray[np.intp]:
 
 def _agreed(distances: Array, doubts: Array, expected: float, doubt: float) -> float | None:
     """The distance of the wrist on which most votes agree, near the one that its size makes us expect."""
-    candidates = distances[:: max(1, len(distances) // 64)]
+    candidates = distances[:: max(1, len(distances) // 40)]
     apart = (distances[None] - candidates[:, None]) / doubts
     support = (np.exp(-0.5 * apart**2) / doubts).sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -184,7 +185,7 @@ def _fit(
     skin, doubts = evidence.skin, evidence.doubts
     residuals = position[2] + skin[:, 2] - evidence.measured
     # What is left of the doubt once the turn is fitted, too.
-    noise = 0.5 * (_SKIN + doubts)
+    noise = _SKIN + 0.2 * (doubts - _SKIN)
     weight = (_PIXEL_ERROR * view.extent / noise) ** 2 / (1 + (residuals / (2 * doubts)) ** 2) ** 2
     # Many neighbouring vertices are no more than the few independent things that may be wrong.
     weight *= min(1.0, len(joints) / len(skin))
