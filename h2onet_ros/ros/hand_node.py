@@ -6,6 +6,7 @@ network runs; images that waited too long meanwhile make way for newer ones.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import traceback
 from collections.abc import Callable
@@ -242,6 +243,7 @@ class HandMeshNode(LifecycleNode):
             del loaded
             # Networks and their threads hang in cycles; their memory is to go now, not some time.
             gc.collect()
+            _return_memory()
 
     def _reset(self) -> None:
         if self._loaded is not None:
@@ -317,3 +319,9 @@ class HandMeshNode(LifecycleNode):
         message = DiagnosticArray(status=[status(health, name, frame_id)])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+
+def _return_memory() -> None:
+    """Give freed memory back to the system, which glibc would keep for itself."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -40,6 +40,12 @@ FOCAL = 520.0
 FRAME_ID = "camera_optical"
 ANSWER_PATIENCE = 1.0
 ATTEMPTS = 40
+TRANSITIONS = {
+    "configure": Transition.TRANSITION_CONFIGURE,
+    "activate": Transition.TRANSITION_ACTIVATE,
+    "deactivate": Transition.TRANSITION_DEACTIVATE,
+    "cleanup": Transition.TRANSITION_CLEANUP,
+}
 
 
 class NodeProcess:
@@ -118,6 +124,7 @@ class Peer:
         self.node = Node("test_peer", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        self._changes: Any = None
 
     def collect(self, kind: type, topic: str, latched: bool = False) -> list:
         """A list that the topic's messages are appended to."""
@@ -158,14 +165,15 @@ class Peer:
 
     def transition(self, name: str, node: str = "/hand_mesh_node") -> bool:
         """Ask a node for a transition of its life cycle; whether it was made."""
-        numbers = {
-            "configure": Transition.TRANSITION_CONFIGURE,
-            "activate": Transition.TRANSITION_ACTIVATE,
-            "deactivate": Transition.TRANSITION_DEACTIVATE,
-            "cleanup": Transition.TRANSITION_CLEANUP,
-        }
-        request = ChangeState.Request(transition=Transition(id=numbers[name]))
+        request = ChangeState.Request(transition=Transition(id=TRANSITIONS[name]))
         return bool(self.call(ChangeState, f"{node}/change_state", request).success)
+
+    def begin_transition(self, name: str) -> None:
+        """Ask for a transition without waiting for the answer."""
+        if self._changes is None:
+            self._changes = self.node.create_client(ChangeState, "/hand_mesh_node/change_state")
+            assert self.wait_until(self._changes.service_is_ready)
+        self._changes.call_async(ChangeState.Request(transition=Transition(id=TRANSITIONS[name])))
 
     def state(self, node: str = "/hand_mesh_node") -> str:
         """Where a node is in its life cycle."""
