@@ -1,7 +1,16 @@
 """`h2onet evaluate-bag`: runs the hand pipeline over every image of a recording, without ROS.
 
+What is written to the folder of an evaluation:
+  hands.mcap       hands, topology, markers and tf as the node publishes them, for RViz, Foxglove, ros2 bag
+  hands.parquet    a row for each hand: pose, joints, image points, occlusion; errors where there is truth
+                   (hands.csv without PyArrow)
+  metrics.json     the figures, the same each time
+  report.html      the figures with plots and key frames, in one file
+  timings.json     how long it took; run.json: what was run and what went wrong
+  overlay.mp4      with --video: the images with the hands drawn in
+
 Exit code: 0 when all images were processed, 1 where some could not be read or the disk is full, 2 for input
-that cannot be used, 130 after Ctrl-C; what was processed until then is kept.
+that cannot be used, 130 after Ctrl-C; what was processed until then is kept, and --resume goes on from there.
 """
 
 from __future__ import annotations
@@ -11,40 +20,107 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from h2onet_ros.bag.evaluation.settings import EXIT_USAGE, EvaluationSettings
+from h2onet_ros.bag.evaluation.settings import EXIT_USAGE, TRUTH_TOPIC, EvaluationSettings, topic_folder
 
 PROGRAM = "h2onet evaluate-bag"
+ALL = "all"
+EXAMPLES = """examples:
+  h2onet evaluate-bag my_recording
+  h2onet evaluate-bag my_recording --weights runs/new --video --out output/new
+  h2onet evaluate-bag drive.mcap --topic /left/image_raw --topic /right/image_raw
+  h2onet evaluate-bag my_recording --truth motion_capture.mcap --truth-offset 0.012
+  h2onet evaluate-bag my_recording --params config/hand.yaml --smoothing 0
+"""
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add the options that make `EvaluationSettings`; see `settings_from`."""
+    parser.set_defaults(params=None, force=False, resume=False)
+    # What is not given stays out of the options, so that a parameter file can give it.
+    unset: Any = {"default": argparse.SUPPRESS}
     what = parser.add_argument_group("what is processed")
-    what.add_argument("--topic", help="image topic (the one with most images)")
-    what.add_argument("--calibration", metavar="YAML", help="camera_info file, not the recorded one")
-    what.add_argument("--every", type=int, default=1, metavar="N", help="every N-th image only (1)")
-    what.add_argument("--start", type=float, default=0.0, metavar="SECONDS", help="leave out the beginning")
-    what.add_argument("--seconds", type=float, help="how much of the recording (all)")
-    how = parser.add_argument_group("how")
-    how.add_argument("--weights", metavar="FOLDER", help="weights bundle (the one that comes along)")
-    how.add_argument("--engine", default="auto", help="engine that runs the networks (auto)")
-    how.add_argument("--threads", type=int, default=1, help="threads of the engine (1)")
-    how.add_argument("--max-hands", type=int, default=2, help="hands followed at the same time (2)")
+    what.add_argument("--calibration", metavar="YAML", help="camera_info file, not the recorded one", **unset)
+    what.add_argument("--every", type=int, metavar="N", help="every N-th image only (1)", **unset)
+    what.add_argument("--start", type=float, metavar="SECONDS", help="leave out the beginning (0)", **unset)
+    what.add_argument("--seconds", type=float, help="how much of the recording (all)", **unset)
+    truth = parser.add_argument_group("ground truth")
+    truth.add_argument(
+        "--truth",
+        metavar="TOPIC|FILE",
+        help=f"HandArray topic of the recording, another recording or an .npz file ({TRUTH_TOPIC}, if the "
+        'recording has it); "none": do not compare',
+        **unset,
+    )
+    truth.add_argument(
+        "--truth-offset", type=float, metavar="SECONDS", help="added to the truth's stamps (0)", **unset
+    )
+    truth.add_argument(
+        "--truth-any-frame",
+        action="store_true",
+        help="the truth is in the camera's frame, whatever its name",
+        **unset,
+    )
+    how = parser.add_argument_group("how (the node's parameters)")
+    how.add_argument(
+        "--params", metavar="YAML", type=Path, help="parameter file of the node; options override it"
+    )
+    how.add_argument("--weights", metavar="FOLDER", help="weights bundle (the one that comes along)", **unset)
+    how.add_argument("--engine", help="engine that runs the networks (auto)", **unset)
+    how.add_argument("--threads", type=int, help="threads of the engine (1)", **unset)
+    how.add_argument("--max-hands", type=int, help="hands followed at the same time (2)", **unset)
+    how.add_argument("--smoothing", type=float, help="strength of smoothing over time; 0: none (1)", **unset)
+    for name, text in _NUMBERS.items():
+        how.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="X", help=text, **unset)
+    how.add_argument("--rectified", action="store_true", help="the images are undistorted", **unset)
     output = parser.add_argument_group("output")
-    output.add_argument("--video", action="store_true", help="write the images with the hands drawn in")
-    output.add_argument("--force", action="store_true", help="replace an evaluation that is in the folder")
+    output.add_argument("--video", action="store_true", help="write overlay.mp4", **unset)
+    output.add_argument(
+        "--with-images",
+        action="store_true",
+        help="copy the images into hands.mcap, so that it plays alone",
+        **unset,
+    )
+    output.add_argument("--no-report", dest="report", action="store_false", help="no report.html", **unset)
+    there = output.add_mutually_exclusive_group()
+    there.add_argument("--force", action="store_true", help="replace an evaluation that is in the folder")
+    there.add_argument(
+        "--resume", action="store_true", help="go on with the one in the folder, if there is one"
+    )
+
+
+_NUMBERS = {
+    "palm_threshold": "least score of a palm detection (0.5)",
+    "start_presence": "least probability of a hand for a new one (0.5)",
+    "min_presence": "probability of a hand below which it counts as missed (0.3)",
+    "hand_scale": "factor on the size of the hands (1)",
+    "hand_length": "metres from wrist to middle finger's tip of every hand (as the network says)",
+    "assumed_field_of_view_deg": "of a camera without calibration, longer side (60)",
+}
 
 
 def settings_from(parser: argparse.ArgumentParser, options: argparse.Namespace) -> EvaluationSettings:
     """The settings that the options of `add_settings` say; ends the program for values that cannot be."""
-    names = ("topic", "calibration", "every", "start", "seconds", "weights", "engine", "threads", "max_hands")
-    values = {name: getattr(options, name) for name in (*names, "video")}
+    names = {one.name for one in fields(EvaluationSettings)}
+    values = {name: value for name, value in vars(options).items() if name in names and name != "topic"}
+    if options.params is not None:
+        from h2onet_ros.bag.errors import BagError
+        from h2onet_ros.bag.evaluation.node_parameters import read_parameters
+
+        try:
+            values = read_parameters(options.params) | values
+        except BagError as error:
+            parser.exit(EXIT_USAGE, f"{parser.prog}: {error}\n")
+    existing = "replace" if options.force else "resume" if options.resume else "refuse"
     try:
-        return EvaluationSettings(**values, existing="replace" if options.force else "refuse")
+        return EvaluationSettings(**values, existing=existing)  # type: ignore[arg-type]
     except ValueError as error:
-        parser.error(f"argument --{str(error).replace('_', '-')}")
+        name, _, text = str(error).partition(":")
+        parser.error(f"argument --{name.replace('_', '-')}:{text}")
 
 
 class Interruption:
@@ -68,36 +144,61 @@ def main(args: Sequence[str] | None = None) -> int:
     """Evaluate a recording; the exit code."""
     interruption = Interruption()
     parser = argparse.ArgumentParser(
-        PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        PROGRAM, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("bag", metavar="BAG", help="a rosbag2 folder, or an .mcap or .db3 file")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where to write (output/NAME)")
     parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, help="where to write (output/<name of the bag>)"
+        "--topic",
+        action="append",
+        help=f'image topic (the one with most images); may be repeated, "{ALL}": every one; several are '
+        "evaluated one after the other, each into a folder of its own",
     )
     add_settings(parser)
     options = parser.parse_args(args)
     settings = settings_from(parser, options)
     out = options.out or Path("output") / (Path(options.bag).stem or "evaluation")
+    return evaluate_topics(options.bag, out, settings, options.topic or [], interruption)
+
+
+def evaluate_topics(
+    bag: str, out: Path, settings: EvaluationSettings, topics: list[str], interruption: Interruption
+) -> int:
+    """Evaluate some image topics of a recording, and show what came of it; the worst exit code."""
     # Imports take a while; here a Ctrl-C during them is no stack trace.
     from h2onet_ros.bag.errors import BagError
-    from h2onet_ros.bag.evaluation.run import evaluate
+    from h2onet_ros.bag.evaluation.run import evaluate, image_topics
     from h2onet_ros.bag.evaluation.summary import summary_table
     from h2onet_ros.engines import BundleError, EngineError
     from h2onet_ros.perception.camera import CameraError
     from h2onet_ros.perception.network import NetworkError
 
+    codes = [0]
     try:
-        result = evaluate(options.bag, out, settings, is_interrupted=lambda: bool(interruption))
-    except (BagError, BundleError, CameraError, EngineError, NetworkError) as error:
+        names: list[str | None] = [*(image_topics(bag) if ALL in topics else topics)] or [None]
+    except BagError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return EXIT_USAGE
-    print(summary_table(result))
-    for problem in result.problems:
-        print(f"{PROGRAM}: {problem}", file=sys.stderr)
-    if interruption:
-        print(f"{PROGRAM}: stopped; what was processed is in {out}", file=sys.stderr)
-        return 128 + interruption.signal_number
-    return result.exit_code
+    for name in names:
+        folder = out / topic_folder(name) if name and len(names) > 1 else out
+        if len(names) > 1:
+            print(f"{name}:")
+        chosen = settings if name is None else settings.replace(topic=name)
+        try:
+            result = evaluate(bag, folder, chosen, is_interrupted=lambda: bool(interruption))
+        except (BagError, BundleError, CameraError, EngineError, NetworkError) as error:
+            print(f"{PROGRAM}: {error}", file=sys.stderr)
+            codes.append(EXIT_USAGE)
+            continue
+        print(summary_table(result))
+        for sentence in (*result.run["notes"], *result.problems):
+            print(f"{PROGRAM}: {sentence}", file=sys.stderr)
+        codes.append(result.exit_code)
+        if interruption:
+            text = f"stopped; what was processed is in {folder}, --resume goes on from there"
+            print(f"{PROGRAM}: {text}", file=sys.stderr)
+            return 128 + interruption.signal_number
+    return max(codes)
 
 
 if __name__ == "__main__":

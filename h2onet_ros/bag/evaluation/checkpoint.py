@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from h2onet_ros.bag.errors import BagError
-from h2onet_ros.bag.evaluation.settings import EvaluationSettings
+from h2onet_ros.bag.evaluation.settings import PIPELINE_SETTINGS, EvaluationSettings
 from h2onet_ros.engines.base import Engine
 from h2onet_ros.perception.pipeline import HandPipeline
 from h2onet_ros.perception.snapshot import SnapshotError, load_state, save_state
@@ -26,7 +26,7 @@ PERIOD = 30.0
 _COUNT_SIZE = 8
 
 
-def identity(bag: Path, settings: EvaluationSettings, engine: Engine, digest: str) -> dict[str, Any]:
+def identity(bag: Path, topic: str, settings: EvaluationSettings, engine: Engine) -> dict[str, Any]:
     """What results hang on: the recording, the weights, the engine, the settings of the pipeline."""
     files = sorted(file for file in bag.rglob("*") if file.is_file()) if bag.is_dir() else [bag]
     calibration = b"" if settings.calibration is None else Path(settings.calibration).read_bytes()
@@ -34,9 +34,10 @@ def identity(bag: Path, settings: EvaluationSettings, engine: Engine, digest: st
         "recording": bag.name,
         "recording_bytes": sum(file.stat().st_size for file in files),
         "calibration": hashlib.sha256(calibration).hexdigest() if calibration else None,
-        "weights_digest": digest,
+        "topic": topic,
+        "weights_digest": engine.bundle.digest,
         "engine": engine.description,
-        **{name: getattr(settings, name) for name in ("topic", "threads", "max_hands", "every", "start")},
+        **{name: getattr(settings, name) for name in PIPELINE_SETTINGS},
     }
 
 

@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from h2onet_ros.bag.calibration import fit_camera
 from h2onet_ros.bag.cdr import header_stamp
 from h2onet_ros.bag.errors import BagError
@@ -58,7 +60,7 @@ class RecordedImages:
     def __init__(self, source: BagSource, settings: EvaluationSettings, calibration: Camera | None) -> None:
         self._source = source
         self._settings = settings
-        self._cameras = _Cameras(source, calibration)
+        self._cameras = _Cameras(source, settings, calibration)
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.assumed_cameras = 0
         self.damage = ""
@@ -139,8 +141,10 @@ class RecordedImages:
 class _Cameras:
     """The camera of each image: a calibration that was given, the recorded one, or an assumed one."""
 
-    def __init__(self, source: BagSource, given: Camera | None) -> None:
+    def __init__(self, source: BagSource, settings: EvaluationSettings, given: Camera | None) -> None:
         self._source = source
+        self._rectified = settings.rectified
+        self._field_of_view = float(np.radians(settings.assumed_field_of_view_deg))
         self._given = given
         self._made_from: Any = None
         self._camera: Camera | None = None
@@ -156,6 +160,6 @@ class _Cameras:
         if self._given is not None:
             return fit_camera(self._given, width, height)
         message = None if info is None else self._source.deserialize(info)
-        if message is not None and is_calibrated(message):
-            return camera_from_info(message, width, height)
-        return Camera.assumed(width, height)
+        if message is not None and is_calibrated(message, self._rectified):
+            return camera_from_info(message, width, height, self._rectified)
+        return Camera.assumed(width, height, self._field_of_view)

@@ -132,7 +132,7 @@ def lines_over_time(
         axes.set_xlabel("seconds")
         axes.set_ylabel(unit)
         if len(names) > 1 or len(tracks) > 1:
-            axes.legend(loc="upper right", ncols=4)
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=6)
 
     return figure(draw, height=2.3)
 

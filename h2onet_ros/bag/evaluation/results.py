@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rosbags.typesys.store import Typestore
 
@@ -14,7 +16,11 @@ from h2onet_ros.bag.message_types import CAMERA_INFO, HAND_ARRAY, MARKER_ARRAY, 
 from h2onet_ros.bag.reader import BagReader, Message
 from h2onet_ros.bag.writer import BagWriter
 from h2onet_ros.engines.bundle import WeightsBundle
-from h2onet_ros.perception.hand_message import hands_from_message, quaternion_from_rotation
+from h2onet_ros.perception.hand_message import (
+    hands_from_message,
+    quaternion_from_rotation,
+    rotation_from_quaternion,
+)
 from h2onet_ros.perception.types import FrameResult, Hand
 
 HANDS_TOPIC, TOPOLOGY_TOPIC = "/hand_mesh_node/hands", "/hand_mesh_node/topology"
@@ -126,6 +132,14 @@ def read_results(path: Path, stamps: Sequence[int] | None = None) -> Iterator[Fr
     wanted = None if stamps is None else set(stamps)
     with BagReader(path) as bag:
         for message in bag.messages([HANDS_TOPIC]):
-            result = hands_from_message(bag.deserialize(message))
+            content = bag.deserialize(message)
+            result = hands_from_message(content)
             if wanted is None or result.stamp in wanted:
-                yield result
+                yield replace(result, hands=tuple(map(_precisely, result.hands, content.hands)))
+
+
+def _precisely(hand: Hand, message: Any) -> Hand:
+    """The hand with a rotation so precise that it is written again as it was read."""
+    turn = message.wrist.orientation
+    rotation = rotation_from_quaternion((turn.x, turn.y, turn.z, turn.w))
+    return replace(hand, rotation=rotation)  # type: ignore[arg-type]

@@ -26,10 +26,13 @@ from h2onet_ros.bag.evaluation.table import HandTable, read_table
 from h2onet_ros.bag.evaluation.truth import Truth, open_truth
 from h2onet_ros.bag.message_types import create_typestore
 from h2onet_ros.bag.progress import image_bar
+from h2onet_ros.bag.reader import BagReader
 from h2onet_ros.bag.sources import BagSource
 from h2onet_ros.bag.units import SECOND
 from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
 from h2onet_ros.perception.pipeline import HandPipeline, PipelineConfig
+from h2onet_ros.perception.smoothing import SmoothingConfig
+from h2onet_ros.perception.tracker import TrackerConfig
 from h2onet_ros.perception.types import Frame, FrameResult
 
 Progress = Callable[[int, int | None], None]
@@ -75,8 +78,8 @@ def evaluate(
             stack.callback(truth.close)
         bundle = WeightsBundle.load(settings.weights or default_bundle_path())
         engine = create_engine(bundle, settings.engine, threads=settings.threads)
-        pipeline = HandPipeline(engine, PipelineConfig(max_hands=settings.max_hands))
-        what = identity(bag, settings, engine, bundle.digest)
+        pipeline = HandPipeline(engine, pipeline_config(settings))
+        what = identity(bag, source.topic.name, settings, engine)
         if settings.existing == "resume" and (done := finished_evaluation(out, what, settings)):
             return done
         checkpoint = Checkpoint(out, what)
@@ -85,6 +88,35 @@ def evaluate(
         with _Evaluation(out, settings, source, bundle, truth, open_this_truth, results) as evaluation:
             evaluation.process(pipeline, checkpoint, stored, is_interrupted, on_progress)
         return evaluation.conclude(bag, what, checkpoint)
+
+
+def image_topics(bag: str | os.PathLike[str]) -> list[str]:
+    """The image topics of a recording, the fullest first; of an image raw and compressed, the fuller one.
+
+    Raises:
+        BagError: for what is no recording, or has no images.
+    """
+    with BagReader(bag) as reader:
+        chosen: dict[str, str] = {}
+        for topic in reader.image_topics():
+            if not topic.name.endswith("/compressedDepth"):
+                chosen.setdefault(topic.name.removesuffix("/compressed"), topic.name)
+        if not chosen:
+            raise BagError(f"Expected a recording with images, {bag} has {reader.describe_topics()}.")
+    return list(chosen.values())
+
+
+def pipeline_config(settings: EvaluationSettings) -> PipelineConfig:
+    """The settings that concern perception, as the node would pass them on."""
+    return PipelineConfig(
+        max_hands=settings.max_hands,
+        tracker=TrackerConfig(min_presence=settings.min_presence, start_presence=settings.start_presence),
+        smoothing=SmoothingConfig(settings.smoothing > 0, settings.smoothing or 1.0),
+        palm_threshold=settings.palm_threshold,
+        hand_scale=settings.hand_scale,
+        hand_length=settings.hand_length,
+        threads=settings.threads,
+    )
 
 
 class _Evaluation:
@@ -324,8 +356,9 @@ class _Evaluation:
         notes = []
         if self._images.assumed_cameras:
             notes.append(
-                f"{self._images.assumed_cameras} images have no camera_info: a field of view of 60 degrees "
-                "is assumed, so distances are a guess. Give a calibration with --calibration."
+                f"{self._images.assumed_cameras} images have no calibrated camera_info: a field of view of "
+                f"{self._settings.assumed_field_of_view_deg:g} degrees is assumed, so distances are a guess. "
+                "Give a calibration with --calibration."
             )
         if len(self._images.sizes) > 1:
             sizes = ", ".join(f"{count} of {w} x {h}" for (w, h), count in self._images.sizes.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,23 @@ Existing = Literal["refuse", "replace", "resume"]
 EXIT_OK, EXIT_LOSSES, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 TRUTH_TOPIC = "/ground_truth/hands"
 """Where a recording carries its own ground truth (`HandArray`); looked for without being asked."""
+
+RANGES = {
+    "palm_threshold": (0.05, 1.0),
+    "start_presence": (0.0, 1.0),
+    "min_presence": (0.0, 1.0),
+    "smoothing": (0.0, 10.0),
+    "hand_scale": (0.3, 3.0),
+    "hand_length": (0.05, 0.4),
+    "assumed_field_of_view_deg": (10.0, 170.0),
+}
+"""Lowest and highest values of settings that are numbers."""
+
+NODE_PARAMETERS = ("weights", "engine", "threads", "max_hands", *RANGES, "rectified")
+"""Settings that the node has as parameters of the same names."""
+
+PIPELINE_SETTINGS = ("threads", "max_hands", *RANGES, "rectified", "every", "start")
+"""Settings, beside recording, topic, calibration, weights and engine, that results hang on."""
 
 
 def topic_folder(topic: str) -> str:
@@ -27,7 +44,9 @@ class EvaluationSettings:
         calibration: camera_info YAML file in place of the recorded camera info.
         weights: weights bundle; None for the one that comes along.
         engine, threads: what runs the mesh network.
-        max_hands: hands followed at the same time.
+        max_hands, palm_threshold, start_presence, min_presence, smoothing, hand_scale, hand_length: as the
+            node's parameters of these names; `hand_length` None: as long as the network says.
+        rectified, assumed_field_of_view_deg: likewise, of the camera.
         every: process every n-th image only.
         start, seconds: part of the recording, seconds from its first image; None: to the end.
         truth: ground truth, a `HandArray` topic of the recording or a file; None: the topic `TRUTH_TOPIC`
@@ -46,6 +65,14 @@ class EvaluationSettings:
     engine: str = "auto"
     threads: int = 1
     max_hands: int = 2
+    palm_threshold: float = 0.5
+    start_presence: float = 0.5
+    min_presence: float = 0.3
+    smoothing: float = 1.0
+    hand_scale: float = 1.0
+    hand_length: float | None = None
+    rectified: bool = False
+    assumed_field_of_view_deg: float = 60.0
     every: int = 1
     start: float = 0.0
     seconds: float | None = None
@@ -61,6 +88,10 @@ class EvaluationSettings:
         for name in ("threads", "max_hands", "every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name}: expected {low:g} to {high:g}, got {value:g}")
         if self.seconds is not None and not self.seconds > 0:
             raise ValueError(f"seconds: expected a positive number, got {self.seconds:g}")
         if not self.start >= 0:
@@ -69,6 +100,10 @@ class EvaluationSettings:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as for a JSON file."""
         return asdict(self)
+
+    def replace(self, **changes: Any) -> EvaluationSettings:
+        """The same with other values for some."""
+        return replace(self, **changes)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EvaluationSettings:
