@@ -52,12 +52,14 @@ class Outcome:
     reason: str = ""
 
 
-def label_row(dataset: HandDataset, row: int, channel: int = 0, preview: Path | None = None) -> Outcome:
-    """Label one row of the index and write its file; with `preview`, a picture into that folder too."""
+def label_row(
+    dataset: HandDataset, row: int, channel: int = 0, preview: Path | None = None, every: int = 1
+) -> Outcome:
+    """Label one row of the index and write its file; one in `every` rows gets a picture in `preview`."""
     name = str(dataset.names[row])
     try:
         label = label_sample(dataset, row, channel)
-        if preview is not None:
+        if preview is not None and row % every == 0:
             picture = draw_preview(dataset, row, label)
             path = preview / f"{name.replace('/', '_')}.png"
             if not cv2.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1])):
@@ -103,7 +105,12 @@ def unlabelled(dataset: HandDataset, rows: np.ndarray) -> np.ndarray:
 
 
 def label_split(
-    opening: Opening, workers: int = 1, channel: int = 0, overwrite: bool = False, preview: Path | None = None
+    opening: Opening,
+    workers: int = 1,
+    channel: int = 0,
+    overwrite: bool = False,
+    preview: Path | None = None,
+    every: int = 1,
 ) -> list[Outcome]:
     """Label what has no labels in a split; returns what became of each picture.
 
@@ -117,7 +124,7 @@ def label_split(
     rows = dataset.rows if overwrite else unlabelled(dataset, dataset.rows)
     if preview is not None:
         preview.mkdir(parents=True, exist_ok=True)
-    work = functools.partial(label_row, channel=channel, preview=preview)
+    work = functools.partial(label_row, channel=channel, preview=preview, every=every)
     outcomes = []
     with tqdm(
         total=len(dataset.rows),
@@ -151,9 +158,8 @@ def main() -> int:
     )
     add_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="label again what has labels")
-    parser.add_argument(
-        "--preview", type=Path, help="folder for a picture of every labelled one, to judge it"
-    )
+    parser.add_argument("--preview", type=Path, help="folder for pictures to judge the labels by")
+    parser.add_argument("--preview-every", type=int, default=50, help="one of so many labelled (50)")
     parser.add_argument(
         "--hand-channel", choices=CHANNELS, default="blue", help="colour of the hand in HO3D's segmentations"
     )
@@ -170,6 +176,7 @@ def main() -> int:
                 CHANNELS[arguments.hand_channel],
                 arguments.overwrite,
                 arguments.preview,
+                max(arguments.preview_every, 1),
             )
             print(summary(f"{opening.name} {opening.split}", outcomes))
             failed += sum(outcome.occluded is None for outcome in outcomes)

@@ -125,6 +125,7 @@ def test_labels_equal_the_renderers_own(dexycb, ho3d, name, split):
 
 def test_the_program_labels_goes_on_and_previews(dexycb, monkeypatch, capsys, tmp_path):
     command = ("dexycb", dexycb.root, "--mano", dexycb.mano, "--preview", tmp_path / "pictures")
+    command += ("--preview-every", "1")
     assert run(monkeypatch, *command) == 0
     assert "dexycb train: 24 pictures labelled, occluded: thumb" in capsys.readouterr().out
     files = sorted(dexycb.root.rglob("occ_v2_*.json"))
