@@ -61,6 +61,8 @@ class Assembler:
     def __init__(self, surface: HandSurface, renderer: Renderer, backgrounds: BackgroundLibrary) -> None:
         self.surface, self.renderer, self.backgrounds = surface, renderer, backgrounds
         self._part = np.asarray(surface.hand.vertex_part).astype(int)
+        rest = surface.hand.joints(np.asarray(surface.hand.template))
+        self._reach = float(np.linalg.norm(rest[9] - rest[0]))
         self._part_sizes = np.bincount(self._part, minlength=6)
 
     def render(self, scenes: list[tuple[Scene, np.random.Generator]]) -> list[list[RenderedFrame]]:
@@ -112,16 +114,16 @@ class Assembler:
         if scene.held is not None:
             # The grip is found now and kept in the hand: what one holds moves along.
             now = hands[index - scene.times.index(time)]
-            grip = grip_in_hand(scene.held, (now.joints - now.joints[0]) @ now.rotation)
-            if grip is not None:
-                size, turn, position = grip
-                looks = scene.held.looks
-                pieces.append(
-                    thing_soup(
-                        looks.shape, size, hand.rotation @ turn, hand.rotation @ position + hand.joints[0],
-                        looks.colour, looks.layer, looks.texture_scale, looks.gloss,
-                    )
-                )  # fmt: skip
+            size, turn, position = grip_in_hand(
+                scene.held, (now.joints - now.joints[0]) @ now.rotation, self._reach
+            )
+            looks = scene.held.looks
+            pieces.append(
+                thing_soup(
+                    looks.shape, size, hand.rotation @ turn, hand.rotation @ position + hand.joints[0],
+                    looks.colour, looks.layer, looks.texture_scale, looks.gloss,
+                )
+            )  # fmt: skip
         return Shot(
             soup=np.concatenate(pieces),
             hand_corners=len(pieces[0]),
@@ -238,31 +240,25 @@ def hand_pieces(
     return [hand, arm]
 
 
-def grip_in_hand(held: Held, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def grip_in_hand(held: Held, joints: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Size `(3,)`, rotation `(3, 3)` and position `(3,)` of a held thing in the hand's frame, wrist at the
     origin.
 
-    None where the fingers leave no room for it. `joints` `(21, 3)` are the hand's, unrotated.
+    `joints` `(21, 3)` are the hand's, unrotated, relative to the wrist; `reach` is the distance from wrist to
+    middle knuckle of the hand that the grip was made for.
     """
-    knuckles, tips = joints[[5, 9, 13, 17]], joints[[8, 12, 16, 20]]
-    if held.grip == "pinch":
+    radius = held.radius
+    if held.grip is None:  # between thumb and index finger
         axis = held.tilt * 4 + (0, -0.6, -0.8)
-        centre, radius = joints[[4, 8]].mean(0), held.radius
+        centre = joints[[4, 8]].mean(0)
     else:
-        axis = knuckles[0] - knuckles[3] + held.tilt * 0.03
-        # Between knuckles, finger middles and tips, where a bent hand leaves its hollow.
-        centre = (knuckles.mean(0) + joints[[7, 11, 15, 19]].mean(0) + tips.mean(0) + joints[4]) / 4
-        direction = axis / np.linalg.norm(axis)
-        bones = np.concatenate([joints[5:21], joints[3:5], 0.5 * (joints[5:20] + joints[6:21])])
-        across = (bones - centre) - ((bones - centre) @ direction)[:, None] * direction
-        radius = min(held.radius, float(np.linalg.norm(across, axis=1).min()) - 0.007)
-        if radius < 0.003:
-            return None
+        larger = float(np.linalg.norm(joints[9])) / reach
+        axis, centre, radius = held.grip.axis, held.grip.centre * larger, radius * larger
     axis = axis / np.linalg.norm(axis)
     side = np.cross(axis, (1.0, 0, 0) if abs(axis[0]) < 0.8 else (0, 1.0, 0))
     side /= np.linalg.norm(side)
     turn = np.stack([side, np.cross(axis, side), axis], 1)
-    size = held.looks.size * (1, 1, 0) * radius + (0, 0, held.looks.size[2] * held.radius)
+    size = held.looks.size * radius
     if held.looks.shape == "sphere":
         size = np.full(3, radius)
     elif held.looks.shape == "box":

@@ -329,8 +329,38 @@ def sphere(rings: int = 12, sides: int = 18) -> tuple[np.ndarray, np.ndarray, np
     return corners, corners.copy(), texture
 
 
-SHAPES = {"box": box(), "cylinder": cylinder(), "sphere": sphere()}
-"""Unit shapes from which occluders and furniture are made by scaling."""
+def lathe(profile: list[tuple[float, float]], sides: int = 16) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A body turned about z with the outline `profile` of (radius, z), as corners, normals, texture
+    coordinates."""
+    outline = np.asarray(profile, float)
+    a = np.linspace(0, 2 * np.pi, sides + 1)
+    ring = np.stack([np.cos(a), np.sin(a)], 1)
+    positions, normals, texture = [], [], []
+    for (r0, z0), (r1, z1) in pairwise(outline):
+        slope = np.array([z1 - z0, r0 - r1]) / max(np.hypot(z1 - z0, r0 - r1), 1e-9)
+        for k in range(sides):
+            for side, radius, z in ((k, r0, z0), (k + 1, r0, z0), (k + 1, r1, z1),
+                                    (k, r0, z0), (k + 1, r1, z1), (k, r1, z1)):  # fmt: skip
+                positions.append((*(ring[side] * radius), z))
+                normals.append((*(ring[side] * slope[0]), slope[1]))
+                texture.append((a[side] / np.pi, z * 0.5 + 0.5))
+    return np.asarray(positions), np.asarray(normals), np.asarray(texture)
+
+
+_BOTTLE = [(0, -1), (0.9, -1), (1, -0.95), (1, 0.2), (0.85, 0.42), (0.4, 0.6), (0.36, 0.92), (0.4, 1), (0, 1)]
+# Hollow: the outline turns back inside.
+_CUP = [(0, -1), (0.75, -1), (1, 1), (0.93, 1), (0.7, -0.9), (0, -0.9)]
+_SCREWDRIVER = [(0, -1), (0.9, -0.95), (1, -0.6), (0.8, -0.1), (1, 0.0), (0.25, 0.1), (0.2, 1), (0, 1)]
+
+SHAPES = {
+    "box": box(),
+    "cylinder": cylinder(),
+    "sphere": sphere(),
+    "bottle": lathe(_BOTTLE),
+    "cup": lathe(_CUP),
+    "tool": lathe(_SCREWDRIVER),
+}
+"""Unit shapes from which occluders and furniture are made by scaling; the long ones stand along z."""
 
 
 def thing_soup(

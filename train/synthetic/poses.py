@@ -24,8 +24,10 @@ FINGERS = (INDEX, MIDDLE, RING, LITTLE)
 _PHALANX_RADII = (0.0085, 0.0075, 0.0065)
 _THUMB_RADII = (0.0095, 0.009, 0.008)
 _METACARPAL_RADIUS = 0.011
+# A fist's fingertips press into the palm beside the bone: to fingers it is only so thick.
+_METACARPAL_RADIUS_TO_FINGERS = 0.004
 # Flesh gives way: skin may overlap by this much (metres) before a pose counts as impossible.
-_SOFTNESS = 0.0055
+SOFTNESS = 0.0055
 _POINTS_PER_BONE = 4
 
 
@@ -54,13 +56,28 @@ def penetration(joints: np.ndarray) -> np.ndarray:
 
     `joints` is `(n, 21, 3)` in standard order. Every bone is a row of spheres.
     """
+    return np.maximum(0.0, -_gaps(joints)[0].min(axis=1))
+
+
+def thumb_gap(joints: np.ndarray) -> np.ndarray:
+    """Least distance in metres `(n,)` of the thumb's outer two bones from fingers and palm, less the flesh.
+
+    Negative where they press into each other. `joints` is `(n, 21, 3)` in standard order.
+    """
+    gaps, first_bone, _ = _gaps(joints)
+    # Pairs are ordered, and the thumb's bones are the first three.
+    return gaps[:, (first_bone == 1) | (first_bone == 2)].min(axis=1)
+
+
+def _gaps(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distances `(n, pairs)` between the flesh of bones that may not overlap, and the bones of each pair."""
     starts, ends, radii, groups = [], [], [], []
     for finger in range(5):
         base = 1 + 4 * finger
-        for bone in range(3):
-            starts.append(base + bone)
-            ends.append(base + bone + 1)
-            radii.append((_THUMB_RADII if finger == 0 else _PHALANX_RADII)[bone])
+        for k in range(3):
+            starts.append(base + k)
+            ends.append(base + k + 1)
+            radii.append((_THUMB_RADII if finger == 0 else _PHALANX_RADII)[k])
             groups.append(finger)
     for finger in range(1, 5):
         starts.append(0)
@@ -72,7 +89,8 @@ def penetration(joints: np.ndarray) -> np.ndarray:
     points = points.reshape(len(joints), -1, 3).astype(np.float32)
     radius = np.repeat(np.asarray(radii, np.float32), _POINTS_PER_BONE)
     group = np.repeat(groups, _POINTS_PER_BONE)
-    phalanx = np.repeat(np.arange(len(radii)) % 3, _POINTS_PER_BONE)
+    bone = np.repeat(np.arange(len(radii)), _POINTS_PER_BONE)
+    phalanx = bone % 3
     first, second = np.nonzero(np.triu(group[:, None] != group[None, :]))
     # A finger's first phalanx starts inside the palm by nature.
     to_palm = (group[first] == 5) | (group[second] == 5)
@@ -82,8 +100,11 @@ def penetration(joints: np.ndarray) -> np.ndarray:
     both_proximal = (phalanx[first] == 0) & (phalanx[second] == 0) & ~to_palm
     keep &= ~both_proximal
     first, second = first[keep], second[keep]
-    gap = np.linalg.norm(points[:, first] - points[:, second], axis=-1) - radius[first] - radius[second]
-    return np.maximum(0.0, -gap.min(axis=1))
+    reach = radius[first] + radius[second]
+    finger_to_palm = (group[second] == 5) & (group[first] > 0)
+    reach -= finger_to_palm * np.float32(_METACARPAL_RADIUS - _METACARPAL_RADIUS_TO_FINGERS)
+    between = points[:, first] - points[:, second]
+    return np.sqrt(np.einsum("npk,npk->np", between, between)) - reach, bone[first], bone[second]
 
 
 @dataclass
@@ -92,30 +113,37 @@ class PoseSampler:
 
     hand: HandModel
     _families: list[tuple[float, str]] = field(init=False, repr=False)
+    _resting_thumbs: dict[tuple[int, ...], np.ndarray] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._families = [
-            (0.16, "relaxed"),
+            (0.12, "relaxed"),
             (0.10, "open"),
-            (0.10, "fist"),
-            (0.20, "counting"),
-            (0.10, "pinch"),
-            (0.12, "grasp"),
+            (0.15, "fist"),
+            (0.22, "counting"),
+            (0.09, "pinch"),
+            (0.11, "grasp"),
             (0.05, "thumb_up"),
             (0.05, "hook"),
-            (0.12, "blend"),
-            (0.10, "loose"),
+            (0.06, "blend"),
+            (0.05, "loose"),
         ]
 
     def draw(self, rng: np.random.Generator, family: str | None = None) -> np.ndarray:
         """One pose as anatomical angles `(16, 3)`, without fingers passing through each other."""
+        # The family is settled first: else the ones that need more attempts, such as fists, would be rare.
+        family = family or self._any_family(rng)
         for _ in range(20):
-            candidates = np.stack([self._candidate(rng, family) for _ in range(6)])
+            candidates = np.stack([self._candidate(rng, family) for _ in range(4)])
             depth = self._depth(candidates)
-            good = np.nonzero(depth < _SOFTNESS)[0]
+            good = np.nonzero(depth < SOFTNESS)[0]
             if len(good):
                 return candidates[good[0]]
         return candidates[int(np.argmin(depth))]
+
+    def _any_family(self, rng: np.random.Generator) -> str:
+        weights, names = zip(*self._families)
+        return str(rng.choice(names, p=np.asarray(weights) / sum(weights)))
 
     def clip(self, angles: np.ndarray) -> np.ndarray:
         """`angles` within the hand's limits and short of the fingertips entering the palm."""
@@ -135,10 +163,7 @@ class PoseSampler:
     def _depth(self, angles: np.ndarray) -> np.ndarray:
         return penetration(forward_kinematics(self.hand, self.hand.pose_from_angles(angles)))
 
-    def _candidate(self, rng: np.random.Generator, family: str | None) -> np.ndarray:
-        if family is None:
-            weights, names = zip(*self._families)
-            family = str(rng.choice(names, p=np.asarray(weights) / sum(weights)))
+    def _candidate(self, rng: np.random.Generator, family: str) -> np.ndarray:
         makers: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
             "relaxed": self._relaxed,
             "open": self._open,
@@ -220,21 +245,18 @@ class PoseSampler:
 
     def _fist(self, rng: np.random.Generator) -> np.ndarray:
         angles = np.zeros((16, 3))
-        tightness = rng.uniform(0.75, 1.0)
+        tightness = rng.uniform(0.93, 1.03) if rng.random() < 0.7 else rng.uniform(0.72, 0.93)
         for finger in FINGERS:
             self.bend(
                 angles,
                 finger,
                 80 * tightness + rng.normal(0, 4),
                 95 * tightness + rng.normal(0, 4),
-                45 + rng.normal(0, 4),
+                45 * tightness + rng.normal(0, 5),
             )
         self.fan(angles, rng.normal(0, 2), rng)
-        if rng.random() < 0.6:
-            self.place_thumb(
-                angles, rng.uniform(5, 35), rng.uniform(5, 28), rng.uniform(0, 28), rng.uniform(10, 45),
-                rng.uniform(15, 65),
-            )  # fmt: skip
+        if rng.random() < 0.75:
+            self._rest_thumb(angles, (0, 0, 0, 0), rng)
         else:
             self.place_thumb(
                 angles,
@@ -258,19 +280,20 @@ class PoseSampler:
             (0, 0, 0, 1),
             (1, 1, 1, 1),
         )
-        stretched = patterns[rng.integers(len(patterns))] if rng.random() < 0.75 else rng.integers(0, 2, 4)
-        bent = rng.uniform(0.8, 1.0)
+        stretched = tuple(
+            patterns[rng.integers(len(patterns))] if rng.random() < 0.75 else rng.integers(0, 2, 4).tolist()
+        )
+        bent = rng.uniform(0.93, 1.03) if rng.random() < 0.75 else rng.uniform(0.78, 0.93)
         for finger, straight in zip(FINGERS, stretched):
             if straight:
                 self.bend(angles, finger, rng.normal(2, 8), rng.normal(5, 6), rng.normal(3, 4))
             else:
-                self.bend(angles, finger, 75 * bent + rng.normal(0, 6), 95 * bent + rng.normal(0, 5), 45)
+                self.bend(
+                    angles, finger, 78 * bent + rng.normal(0, 5), 95 * bent + rng.normal(0, 4), 45 * bent
+                )
         self.fan(angles, rng.uniform(-2, 14), rng)
-        if rng.random() < 0.55:
-            self.place_thumb(
-                angles, rng.uniform(0, 40), rng.uniform(0, 28), rng.uniform(0, 28), rng.uniform(5, 45),
-                rng.uniform(5, 65),
-            )  # fmt: skip
+        if rng.random() < 0.6:
+            self._rest_thumb(angles, stretched, rng)
         else:
             self.place_thumb(
                 angles,
@@ -281,6 +304,33 @@ class PoseSampler:
                 rng.normal(0, 12),
             )
         return angles
+
+    def _rest_thumb(self, angles: np.ndarray, stretched: tuple[int, ...], rng: np.random.Generator) -> None:
+        """Lay the thumb on the bent fingers, or on the palm where all are `stretched` (4 flags)."""
+        if stretched not in self._resting_thumbs:
+            self._resting_thumbs[stretched] = self._find_resting_thumbs(stretched)
+        library = self._resting_thumbs[stretched]
+        angles[THUMB : THUMB + 3] = library[rng.integers(len(library))]
+
+    def _find_resting_thumbs(self, stretched: tuple[int, ...]) -> np.ndarray:
+        """Thumb angles `(n, 3, 3)` that touch what is bent without passing through it; by trying many."""
+        rng = np.random.default_rng([20230617, *stretched])
+        count = 6_000
+        angles = np.zeros((count, 16, 3))
+        for finger, straight in zip(FINGERS, stretched):
+            if not straight:
+                angles[:, finger : finger + 3, 0] = _degrees(78, 95, 45)
+        angles[:, THUMB] = np.radians(rng.uniform((-10, -20, -30), (45, 30, 30), (count, 3)))
+        angles[:, THUMB + 1, 0] = np.radians(rng.uniform(0, 55, count))
+        angles[:, THUMB + 2, 0] = np.radians(rng.uniform(0, 75, count))
+        joints = forward_kinematics(self.hand, self.hand.pose_from_angles(self.clip(angles)))
+        gap = np.concatenate([thumb_gap(part) for part in np.array_split(joints, 12)])
+        bent = [tip for tip, straight in zip((7, 11, 15, 19), stretched) if not straight]
+        # Beside touching it must lie across: the thumb's end near the middle of some bent finger.
+        aim = joints[:, bent].mean(1) if bent else joints[:, [5, 9, 13, 17]].mean(1)
+        near = np.linalg.norm(joints[:, 4] - aim, axis=1)
+        touching = np.flatnonzero((gap > -0.6 * SOFTNESS) & (gap < 0.003))
+        return angles[touching[np.argsort(near[touching])[: max(40, len(touching) // 3)]], THUMB : THUMB + 3]
 
     def _thumb_up(self, rng: np.random.Generator) -> np.ndarray:
         angles = self._fist(rng)
@@ -311,7 +361,7 @@ class PoseSampler:
         """Around something: the fingers bent alike, the thumb opposite them."""
         angles = np.zeros((16, 3))
         width = rng.uniform(0.0, 1.0)  # 0: a stick, 1: a ball
-        mcp, pip = 62 - 38 * width, 72 - 40 * width
+        mcp, pip = 70 - 46 * width, 84 - 52 * width
         for k, finger in enumerate(FINGERS):
             self.bend(angles, finger, mcp + 2 * k + rng.normal(0, 4), pip + 2 * k + rng.normal(0, 5))
         self.fan(angles, 10 * width + rng.normal(0, 2), rng)
@@ -371,4 +421,4 @@ class PoseSampler:
         joints = forward_kinematics(self.hand, self.hand.pose_from_angles(angles))
         between = np.linalg.norm(joints[:, 4] - joints[:, 8], axis=1)
         near = between < 0.019
-        return angles[near][penetration(joints[near]) < _SOFTNESS]
+        return angles[near][penetration(joints[near]) < SOFTNESS]

@@ -114,10 +114,10 @@ class Factory:
 
 
 def shows_a_hand(frames: list[RenderedFrame]) -> bool:
-    """Whether there is something to see: a bit of the hand now, or most of it a moment ago."""
+    """Whether there is something to see: a part of the hand now, or most of it a moment ago."""
     now, past = frames[0], frames[1:]
     seen = float(now.labels["visible_share"]) * now.in_view
-    return seen > 0.12 or any(float(f.labels["visible_share"]) * f.in_view > 0.4 for f in past)
+    return seen > 0.25 or any(float(f.labels["visible_share"]) * f.in_view > 0.4 for f in past)
 
 
 def _jpeg(image: np.ndarray) -> np.ndarray:

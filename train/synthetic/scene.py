@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from train.synthetic.backgrounds import Backdrop, BackgroundLibrary
 from train.synthetic.geometry import COARSE, NO_TEXTURE, Forearm, forearm_axis
+from train.synthetic.grip import Grip, close_around
 from train.synthetic.poses import PoseSampler
 from train.synthetic.textures import TextureSet
 
@@ -24,7 +25,7 @@ _CAMERAS = ((640, 480), (640, 480), (1280, 720), (848, 480), (1920, 1080), (480,
 
 @dataclass(frozen=True)
 class Thing:
-    """A box, cylinder or sphere. `position` `(3,)` in metres and `velocity` are in camera axes."""
+    """One of `geometry.SHAPES`. `position` `(3,)` in metres and `velocity` are in camera axes."""
 
     shape: str
     size: np.ndarray
@@ -39,11 +40,14 @@ class Thing:
 
 @dataclass(frozen=True)
 class Held:
-    """A thing in the hand: its looks, the wished radius (metres) and how it is held: `wrap` or `pinch`."""
+    """A thing of `radius` metres in the hand: its looks, and the grip that closed around it.
+
+    Without a grip it is held between thumb and index finger. `tilt` `(3,)` varies how it lies there.
+    """
 
     looks: Thing
     radius: float
-    grip: str
+    grip: Grip | None
     tilt: np.ndarray
 
 
@@ -132,17 +136,14 @@ class SceneSampler:
             times = (0.0, -float(rng.uniform(*SHORT_TERM)), -float(rng.uniform(*LONG_TERM)))
         width, height = _CAMERAS[int(rng.integers(len(_CAMERAS)))]
         focal = width / 2 / np.tan(np.radians(rng.uniform(45, 88)) / 2)
-        situation = str(rng.choice(["free", "in_front", "held", "other_hand"], p=[0.42, 0.26, 0.17, 0.15]))
-        hand = self._hand(
-            rng, "grasp" if situation == "held" and rng.random() < 0.75 else None, focal, width, height
-        )
+        situation = str(rng.choice(["free", "in_front", "held", "other_hand"], p=[0.45, 0.20, 0.21, 0.14]))
+        held = self._held(rng) if situation == "held" else None
+        hand = self._hand(rng, held, focal, width, height)
         backdrop = self.backgrounds.draw(rng)
         things = self._behind(rng, hand)
-        other, held = None, None
+        other = None
         if situation == "in_front":
             things += [self._occluder(rng, hand) for _ in range(1 + int(rng.random() < 0.25))]
-        elif situation == "held":
-            held = self._held(rng)
         elif situation == "other_hand":
             other = self._other_hand(rng, hand)
         return Scene(
@@ -161,11 +162,14 @@ class SceneSampler:
         )
 
     def _hand(
-        self, rng: np.random.Generator, family: str | None, focal: float, width: int, height: int
+        self, rng: np.random.Generator, held: Held | None, focal: float, width: int, height: int
     ) -> HandPlan:
-        angles = self.poses.draw(rng, family)
+        if held is None or held.grip is None:
+            angles = self.poses.draw(rng, None if held is None else "pinch")
+        else:
+            angles = held.grip.angles
         past = angles
-        if rng.random() < 0.7:
+        if held is None and rng.random() < 0.7:
             amount = rng.uniform(0, 0.75)
             past = (1 - amount) * angles + amount * self.poses.draw(rng)
         distance = np.exp(rng.uniform(np.log(0.25), np.log(1.15)))
@@ -266,7 +270,7 @@ class SceneSampler:
         """Something between the camera and the hand, perhaps passing by."""
         kind = rng.choice(["box", "cylinder", "sphere", "stick"], p=[0.33, 0.2, 0.22, 0.25])
         if kind == "box":
-            size = rng.uniform(0.012, 0.075, 3)
+            size = rng.uniform(0.01, 0.055, 3)
         elif kind == "cylinder":
             size = np.array([1, 1, 0]) * rng.uniform(0.012, 0.045) + (0, 0, rng.uniform(0.03, 0.2))
         elif kind == "sphere":
@@ -284,15 +288,26 @@ class SceneSampler:
         return _moved(looks, target * (1 - nearer), velocity=_direction(rng) * (1, 1, 0.3) * speed)
 
     def _held(self, rng: np.random.Generator) -> Held:
-        grip = "wrap" if rng.random() < 0.75 else "pinch"
-        shape = (
-            str(rng.choice(["cylinder", "box", "sphere"], p=[0.55, 0.25, 0.2]))
-            if grip == "wrap"
-            else "cylinder"
-        )
-        radius = rng.uniform(0.006, 0.045) if grip == "wrap" else rng.uniform(0.003, 0.007)
-        size = np.array([1.0, 1.0, rng.uniform(0.05, 0.14) / radius if shape != "sphere" else 1.0])
-        return Held(self._looks(rng, shape, size), float(radius), grip, rng.normal(0, 0.25, 3))
+        tilt = rng.normal(0, 0.25, 3)
+        if rng.random() < 0.2:
+            radius, length = rng.uniform(0.003, 0.007), rng.uniform(0.05, 0.12)
+            shape = str(rng.choice(["cylinder", "tool"]))
+            return Held(self._looks(rng, shape, np.array([1, 1, length / radius])), radius, None, tilt)
+        # Smallest and largest radius that one hand holds, and how often.
+        things = {
+            "cylinder": (0.006, 0.032, 0.30),
+            "box": (0.010, 0.042, 0.25),
+            "sphere": (0.016, 0.038, 0.15),
+            "bottle": (0.020, 0.034, 0.12),
+            "cup": (0.022, 0.036, 0.10),
+            "tool": (0.008, 0.018, 0.08),
+        }
+        shape = str(rng.choice(list(things), p=[odds for *_, odds in things.values()]))
+        radius = rng.uniform(*things[shape][:2])
+        length = rng.uniform(0.03, 0.06) if shape == "cup" else rng.uniform(0.05, 0.14)
+        size = np.ones(3) if shape == "sphere" else np.array([1, 1, length / radius])
+        grip = close_around(self.poses, rng, radius, ball=shape == "sphere")
+        return Held(self._looks(rng, shape, size), radius, grip, tilt)
 
     def _other_hand(self, rng: np.random.Generator, hand: HandPlan) -> HandPlan:
         """A second hand beside, behind or in front of the first, of the same skin."""
@@ -326,7 +341,7 @@ def random_orientation(rng: np.random.Generator) -> np.ndarray:
     if kind < 0.42:
         return Rotation.random(random_state=int(rng.integers(2**31))).as_matrix()
     if kind < 0.80:
-        yaw = rng.choice([0, 180, 90, -90], p=[0.42, 0.28, 0.15, 0.15]) + rng.normal(0, 28)
+        yaw = rng.choice([0, 180, 90, -90], p=[0.36, 0.26, 0.19, 0.19]) + rng.normal(0, 28)
         angles = (rng.normal(0, 38), rng.normal(-4, 24), yaw)
     else:
         angles = (rng.normal(0, 40), -rng.uniform(15, 85), 180 + rng.normal(0, 55))
