@@ -25,24 +25,13 @@ from h2onet_ros.bag.writer import BagWriter
 from h2onet_ros.engines.bundle import default_bundle_path
 from h2onet_ros.ros.demo_run import ASSETS
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
-
 HANDS = "/hand_mesh_node/hands"
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """The weights that come along; before they are made, random ones, which find no hands."""
-    if default_bundle_path().exists():
-        return default_bundle_path()
-    import synthetic_hand
-
-    from h2onet_ros.model.export import Provenance, export_bundle
-
-    folder = tmp_path_factory.mktemp("weights") / "bundle"
-    provenance = Provenance(name="random", hand="tube", licence="CC0-1.0", training_data="none")
-    export_bundle(synthetic_hand.small_network(), folder, provenance)
-    return folder
+def weights():
+    """The weights that come along."""
+    return default_bundle_path()
 
 
 @pytest.fixture
@@ -112,7 +101,6 @@ def is_recording(out):
 
 
 @pytest.mark.skipif(not list(ASSETS.glob("*.mp4")), reason="the recording that comes along is not there")
-@pytest.mark.skipif(not default_bundle_path().exists(), reason="the weights that come along are not there")
 def test_the_recording_that_comes_along_gives_hands(start, tmp_path):
     out = tmp_path / "out"
     process = start("demo", ["--out", out, "--seconds", "3"])
