@@ -111,8 +111,8 @@ def label_split(
     overwrite: bool = False,
     preview: Path | None = None,
     every: int = 1,
-) -> list[Outcome]:
-    """Label what has no labels in a split; returns what became of each picture.
+) -> tuple[list[Outcome], int]:
+    """Label what has no labels in a split; returns what became of each picture, and how many had labels.
 
     Raises:
         DataSetError: the split cannot be opened, or segmentations and annotations do not belong together.
@@ -136,14 +136,14 @@ def label_split(
         for outcome in map_rows(opening, dataset, work, rows, workers):
             outcomes.append(outcome)
             bar.update()
-    return outcomes
+    return outcomes, len(dataset.rows) - len(rows)
 
 
-def summary(name: str, outcomes: list[Outcome]) -> str:
-    """A few lines on a split: how many were labelled, how often each part is occluded, what failed."""
+def summary(name: str, outcomes: list[Outcome], before: int = 0) -> str:
+    """A few lines on a split: how many were labelled now and `before`, what is occluded, what failed."""
     labels = [outcome.occluded for outcome in outcomes if outcome.occluded is not None]
     failed = [outcome for outcome in outcomes if outcome.occluded is None]
-    text = f"{name}: {len(labels)} pictures labelled"
+    text = f"{name}: {len(labels)} pictures labelled" + (f", {before} had labels" if before else "")
     if labels:
         shares = np.mean(labels, axis=0)
         text += ", occluded: " + ", ".join(f"{key} {share:.0%}" for key, share in zip(OCCLUSION_KEYS, shares))
@@ -170,7 +170,7 @@ def main() -> int:
         for opening in openings(arguments):
             if opening.split == "evaluation" and not arguments.split:
                 continue  # has no truth
-            outcomes = label_split(
+            outcomes, before = label_split(
                 opening,
                 arguments.workers,
                 CHANNELS[arguments.hand_channel],
@@ -178,7 +178,7 @@ def main() -> int:
                 arguments.preview,
                 max(arguments.preview_every, 1),
             )
-            print(summary(f"{opening.name} {opening.split}", outcomes))
+            print(summary(f"{opening.name} {opening.split}", outcomes, before), flush=True)
             failed += sum(outcome.occluded is None for outcome in outcomes)
     except KeyboardInterrupt:
         print("Stopped; labels made so far are kept, the same command goes on.", file=sys.stderr)

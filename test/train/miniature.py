@@ -1,5 +1,7 @@
 """Small DexYCB and HO3D trees in the real file formats, of the open hand, and the MANO file that fits them.
 
+    PYTHONPATH=. python test/train/miniature.py FOLDER     # to try the programs without the data sets
+
 Pictures come from the synthetic renderer where there is off-screen OpenGL, else from a plain painter.
 """
 
@@ -460,3 +462,10 @@ def write_ho3d(folder: Path, version: int = 2, frames: int = 24, evaluation_fram
     tree.exact = painter.exact
     painter.close()
     return tree
+
+
+if __name__ == "__main__":
+    for written in (write_dexycb(Path(sys.argv[1]), broken=True), write_ho3d(Path(sys.argv[1]))):
+        print(
+            f"{written.root}: {len(written.truth)} pictures, {len(written.broken)} of them broken on purpose"
+        )
