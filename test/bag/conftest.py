@@ -1,8 +1,14 @@
 """Serialised messages for recordings, made by rosbags and not by the code under test."""
 
+import signal
+from pathlib import Path
+
 import pytest
 
 from h2onet_ros.bag.message_types import HAND_ARRAY, IMAGE, create_typestore
+from h2onet_ros.engines import default_bundle_path
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class MessageMaker:
@@ -30,3 +36,18 @@ class MessageMaker:
 @pytest.fixture(scope="session")
 def maker():
     return MessageMaker()
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers():
+    """`main` takes over the signals of its process, which is the tests' own here."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def weights():
+    """The weights that come along."""
+    return default_bundle_path()

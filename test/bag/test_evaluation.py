@@ -23,33 +23,8 @@ from h2onet_ros.perception.types import FrameResult, Hand, Region
 from h2onet_ros.ros.messages import hands_to_message
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "test" / "model"))
 DEMO_VIDEO = ROOT / "h2onet_ros" / "assets" / "demo" / "demo.mp4"
 IMAGE_TOPIC = "/camera/image_raw/compressed"
-
-
-@pytest.fixture(autouse=True)
-def signal_handlers():
-    """`main` takes over the signals of its process, which is the tests' own here."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """The weights that come along; before they are made, random ones, which find no hands."""
-    if default_bundle_path().exists():
-        return default_bundle_path()
-    import synthetic_hand
-
-    from h2onet_ros.model.export import Provenance, export_bundle
-
-    folder = tmp_path_factory.mktemp("weights") / "bundle"
-    provenance = Provenance(name="random", hand="tube", licence="CC0-1.0", training_data="none")
-    export_bundle(synthetic_hand.small_network(), folder, provenance)
-    return folder
 
 
 @pytest.fixture
