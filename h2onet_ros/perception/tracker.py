@@ -41,7 +41,7 @@ class TrackerConfig:
     max_error: float = 0.2
     max_misses: int = 4
     confirm: int = 3
-    remember: float = 0.7
+    remember: float = 1.0
     min_size: float = 16.0
     min_visible: float = 0.3
 
@@ -52,9 +52,8 @@ class TrackerConfig:
 
 _PAIR_LOG_ODDS = 0.5  # towards the other side than that of the hand that is followed already
 
-# A hand lost as a right one is not found again as one that is left with this probability; in a region that is
-# cut by the border of the image, with that one.
-_CLEAR_SIDE, _CLEAR_SIDE_CUT = 0.85, 0.97
+_CLEAR_SIDE = 0.85  # a hand lost as a right one is not found again as one that is left with this probability
+_CUT = 0.9  # least visible part of a region for its hand's side to be believed
 
 _MATCH_DISTANCE = 0.5  # between centres, of the regions' mean size
 _WRONG_SIZE = 2.2  # ratio between a hand's region and that of its palm that no pose explains
@@ -197,12 +196,17 @@ class Tracker:
     def start(self, region: Region, presence: float, right: float) -> Track | None:
         """Follow the hand in `region`, given what the hand check said; None if it is no hand.
 
-        A hand lost or missed nearby a moment ago, of the same side, is followed on under its identity.
+        A hand lost or missed nearby a moment ago, of the same side, is followed on under its identity. None,
+        too, for a hand at the border of the image that looks like another one than that lost there.
         """
         if presence < self.config.start_presence or not self._room():
             return None
         assert self._stamp is not None
-        track = self._missing_near(region, right)
+        track = self._missing_near(region)
+        if track is not None and _is_other_side(track, right):
+            if region.visible_fraction(*self._size) < _CUT:
+                return None  # half a hand that looks like the other one: wait until there is more of it
+            track = None
         if track is None:
             track = Track(self._next_id, region, presence, right, self._stamp)
             self._next_id += 1
@@ -298,20 +302,18 @@ class Tracker:
         if track.age >= self.config.confirm:
             self._lost.append(track)
 
-    def _missing_near(self, region: Region, right: float) -> Track | None:
+    def _missing_near(self, region: Region) -> Track | None:
         assert self._stamp is not None
         best, best_distance = None, 1.0
         for track in self._lost + [t for t in self.tracks if t.misses]:
             # A hand may cross its own region's width in a quarter of a second, and jump between two frames.
-            reach = track.usual_size * (1 + 4e-9 * (self._stamp - track.last_seen))
+            reach = track.usual_size * (1 + 4 * min((self._stamp - track.last_seen) * 1e-9, 0.5))
             distance = min(
                 float(np.hypot(region.x - place.x, region.y - place.y)) / reach
                 for place in (track.region, track.predicted(self._stamp))
             )
             fits = size_ratio(region.size, track.usual_size) < _WRONG_SIZE
-            clear = _CLEAR_SIDE_CUT if region.visible_fraction(*self._size) < 0.9 else _CLEAR_SIDE
-            other_side = right < 1 - clear if track.handedness == "right" else right > clear
-            if fits and not other_side and distance < best_distance:
+            if fits and distance < best_distance:
                 best, best_distance = track, distance
         return best
 
@@ -327,6 +329,11 @@ def _same_hand(a: Track, b: Track) -> bool:
         return False
     distance = float(np.linalg.norm(a.points - b.points, axis=1).mean())
     return distance < _DUPLICATE_DISTANCE * min(a.region.size, b.region.size)
+
+
+def _is_other_side(track: Track, right: float) -> bool:
+    """Whether a hand seen as right with this probability is clearly not of the track's side."""
+    return right < 1 - _CLEAR_SIDE if track.handedness == "right" else right > _CLEAR_SIDE
 
 
 def _stray(a: Track, b: Track) -> Track:
