@@ -1,13 +1,14 @@
-"""MediaPipe's hand landmark network as an independent judge of 2D points; never part of the product.
+"""MediaPipe's hand landmark network as a judge of 2D points and as a rival in 3D; never part of the product.
 
-Runs `hand_landmark_full.tflite` (Apache-2.0) out of the MediaPipe wheel with LiteRT, as MediaPipe does: on a
-turned square about the palm, then again on one about the points found there.
+Runs `hand_landmark_full.tflite` (Apache-2.0), from the MediaPipe wheel or as a file, with LiteRT, as
+MediaPipe does: on a turned square about the palm, then again on one about the points found there.
 """
 
 from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -25,11 +26,13 @@ class Landmarks:
     points: `(21, 2)` pixels, standard order.
     presence: probability that this is a hand.
     right: probability that it is a right hand.
+    world: `(21, 3)` metres, axes as the image's (x right, y down, z away), about the hand's middle.
     """
 
     points: np.ndarray
     presence: float
     right: float
+    world: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +55,27 @@ class LandmarkNetwork:
     """Finds the hands of an image with MediaPipe's two networks.
 
     Args:
-        wheel: the `mediapipe==0.10.21` wheel.
+        path: the `mediapipe==0.10.21` wheel, or `hand_landmark_full.tflite` out of it.
+
+    Raises:
+        ValueError: neither.
     """
 
-    def __init__(self, wheel: Path) -> None:
+    def __init__(self, path: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        with zipfile.ZipFile(wheel) as archive:
-            self._network = Interpreter(model_content=archive.read(MEMBER), num_threads=2)
+        self._network = Interpreter(model_content=_read(path), num_threads=1)
         self._network.allocate_tensors()
         self._input = self._network.get_input_details()[0]["index"]
         self._outputs = [detail["index"] for detail in self._network.get_output_details()]
-        self._palms = PalmDetector()
+
+    @cached_property
+    def _palms(self) -> PalmDetector:
+        return PalmDetector()
+
+    def track(self, rgb: np.ndarray, points: np.ndarray) -> Landmarks:
+        """The hand of an RGB image `(H, W, 3)` uint8 whose points a moment ago were `points` `(21, 2)`."""
+        return self._look(rgb, _about_points(points))
 
     def find(self, rgb: np.ndarray, least_presence: float = 0.5) -> list[Landmarks]:
         """All hands of an RGB image `(H, W, 3)` uint8."""
@@ -82,9 +94,25 @@ class LandmarkNetwork:
         )
         self._network.set_tensor(self._input, crop[None].astype(np.float32) / 255)
         self._network.invoke()
-        points, presence, right, _ = (self._network.get_tensor(index) for index in self._outputs)
+        points, presence, right, world = (self._network.get_tensor(index) for index in self._outputs)
         pixels = points.reshape(21, 3)[:, :2] @ to_image[:, :2].T + to_image[:, 2]
-        return Landmarks(pixels, float(presence.item()), float(right.item()))
+        metres = world.reshape(21, 3).astype(np.float64)
+        metres[:, :2] = metres[:, :2] @ to_image[:, :2].T / (square.size / INPUT_SIZE)
+        return Landmarks(pixels, float(presence.item()), float(right.item()), metres)
+
+
+def _read(path: Path) -> bytes:
+    content = Path(path).read_bytes()
+    if content[4:8] == b"TFL3":
+        return content
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(MEMBER)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(
+            f"{path}: expected the mediapipe 0.10.21 wheel, or hand_landmark_full.tflite out of it. "
+            "Get the wheel with `pip download --no-deps mediapipe==0.10.21`."
+        ) from error
 
 
 def _about_palm(palm: PalmDetection) -> _Square:
