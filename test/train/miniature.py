@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "hand"))
 from mano_file import mano_content
 from mano_file import write_mano as write_mano_pickle
 
-from h2onet_ros.hand.joints import FINGER_NAMES
+from h2onet_ros.hand.joints import FINGER_NAMES, MANO_JOINT_NAMES
 from h2onet_ros.hand.mano import TIP_VERTICES, ManoFile, load_mano
 from h2onet_ros.hand.model import HandModel, open_hand
 from train.occlusion.raster import draw_parts
@@ -150,7 +150,9 @@ class Painter:
         colours = np.array([(0.62, 0.36, 0.26), (0.6, 0.3, 0.3), (0.7, 0.42, 0.28)])[parts % 3]
         return soup(vertices[corners], normals[corners], colour=colours, identity=parts + 1.0)
 
-    def _with_opengl(self, vertices, thing, camera, background):  # type: ignore[no-untyped-def]
+    def _with_opengl(
+        self, vertices: np.ndarray, thing: np.ndarray, camera: np.ndarray, background: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         from train.synthetic.backgrounds import Light
         from train.synthetic.renderer import Shot
 
@@ -165,7 +167,9 @@ class Painter:
         picture = np.where(drawn.image[..., 3:] > 0, drawn.image[..., :3], background)
         return picture, np.array(drawn.ids), np.array(drawn.alone)
 
-    def _plainly(self, vertices, thing, camera, background):  # type: ignore[no-untyped-def]
+    def _plainly(
+        self, vertices: np.ndarray, thing: np.ndarray, camera: np.ndarray, background: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         hand = self._hand
         ids, near = draw_parts(vertices, hand.faces, hand.face_part, camera, (WIDTH, HEIGHT))
         alone = ids > 0
@@ -206,11 +210,11 @@ class Clip:
         hand, mano, left = self._mano.hand, self._mano, self._left
         angles = np.zeros((16, 3))
         bend = (1 - time) * self._bend[0] + time * self._bend[1]
-        shaped = mano_like_hand()
         for finger, name in enumerate(FINGER_NAMES):
-            joints = [i for i in range(1, 16) if _finger_of(i) == name]
+            joints = [i for i, joint in enumerate(MANO_JOINT_NAMES) if joint.startswith(name)]
             angles[joints, 0] = bend[finger] * (0.4 if name == "thumb" else 1.0)
-        full = shaped.pose_from_angles(angles)
+        # A MANO file does not tell how fingers bend; the open hand does.
+        full = open_hand().pose_from_angles(angles)
         pose = full - np.concatenate([np.zeros((1, 3)), mano.mean_pose])
         pose[0] = (1 - time) * self._turn[0] + time * self._turn[1]
         full = mano.full_pose(pose.reshape(48))
@@ -268,12 +272,6 @@ class Clip:
             occluded,
             visible,
         )
-
-
-def _finger_of(joint: int) -> str:
-    from h2onet_ros.hand.joints import MANO_JOINT_NAMES
-
-    return MANO_JOINT_NAMES[joint].split("_")[0]
 
 
 def _annotation(number: int, shown: Shown) -> dict[str, Any]:

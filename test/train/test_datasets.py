@@ -176,6 +176,14 @@ def test_evaluation_needs_all_of_its_list(ho3d, tmp_path):
         file.write("SM1/0099\n")
     with pytest.raises(DataSetError, match="SM1/0099"):
         opened(tree, "ho3d_v2", "evaluation")
+    annotations = tree.root / "annotations" / "HO3D_evaluation_data.json"
+    content = json.loads(annotations.read_text())
+    content["annotations"][1]["bbox"] = [10, 10, 0, 30]
+    annotations.write_text(json.dumps(content))
+    (tree.root / "evaluation.txt").write_text("SM1/0000\nSM1/0001\n")
+    with pytest.raises(DataSetError, match=r"SM1/0001: bbox has no area\. A submission needs all"):
+        open_dataset("ho3d_v2", tree.root, "evaluation", tree.mano)
+    assert [p.name for p in opened(tree, "ho3d_v2", "evaluation").problems] == ["SM1/0001"]
     (tree.root / "evaluation.txt").unlink()
     with pytest.raises(DataSetError, match=r"evaluation\.txt"):
         opened(tree, "ho3d_v2", "evaluation")
@@ -274,6 +282,20 @@ def test_the_index_is_made_once_and_again_when_annotations_change(tmp_path):
     assert not list(path.parent.glob("*.partial"))
     other = opened(tree, "dexycb", "train", cache=tmp_path / "cache")
     assert list((tmp_path / "cache").glob("*.npz")) and len(other) == len(dataset) - 1
+
+
+def test_a_full_disk_leaves_no_half_index(tmp_path):
+    resource = pytest.importorskip("resource", reason="limits of file sizes are POSIX's")
+    tree = miniature.write_dexycb(tmp_path, frames=4, test_frames=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        with pytest.raises(DataSetError, match=r"index\.npz cannot be written .*free some space"):
+            opened(tree, "dexycb", "train")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tree.root.rglob("*.partial")) and not list(tree.root.rglob("*.index.npz"))
+    assert len(opened(tree, "dexycb", "train")) == 12
 
 
 def test_a_wrong_mano_file_is_noticed(tmp_path, dexycb):

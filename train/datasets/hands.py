@@ -299,6 +299,12 @@ def open_dataset(
     dataset.check_occlusion()
     if dataset.problems:
         first = dataset.problems[0]
+        if checked and not layout.has_truth:
+            raise DataSetError(
+                f"{dataset.name}: {len(dataset.problems)} samples cannot be used, the first is {first.name}: "
+                f"{first.reason}. A submission needs all of them; repair the data and run "
+                "`python -m train.check_data` again."
+            )
         _log.warning(
             "%s: %d of %d samples are left out, the first is %s: %s; `python -m train.check_data` lists them",
             dataset.name,
