@@ -278,7 +278,7 @@ class HandMeshNode(LifecycleNode):
             parameters = changed_parameters(self._settings, changes, self._loaded is not None)
             check_region_source(parameters.regions)
             config = pipeline_config(parameters)
-        except (ParameterError, ValueError) as error:
+        except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._settings = parameters
         if self._loaded is not None:

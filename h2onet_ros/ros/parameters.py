@@ -55,7 +55,7 @@ class NodeParameters:
     )
     threads: int = _parameter(1, "Threads of the engine.", 1, 64, when=CONFIGURE)
     max_hands: int = _parameter(2, "Hands followed at the same time.", 1, 8)
-    palm_threshold: float = _parameter(0.5, "Least score of a palm detection.", 0.05, 1)
+    palm_threshold: float = _parameter(0.5, "Least score of a palm detection.", 0.05, 0.99)
     start_presence: float = _parameter(
         0.5, "Least probability that a newly found region shows a hand, for it to be followed.", 0, 1
     )
@@ -146,20 +146,26 @@ class NodeParameters:
 
 
 def pipeline_config(parameters: NodeParameters) -> PipelineConfig:
-    """The parameters that concern perception, as perception wants them."""
-    return PipelineConfig(
-        max_hands=parameters.max_hands,
-        tracker=TrackerConfig(min_presence=parameters.min_presence, start_presence=parameters.start_presence),
-        smoothing=(
-            SmoothingConfig(strength=parameters.smoothing)
-            if parameters.smoothing > 0
-            else SmoothingConfig(enabled=False)
-        ),
-        palm_threshold=parameters.palm_threshold,
-        hand_scale=parameters.hand_scale,
-        hand_length=parameters.hand_length or None,
-        threads=parameters.threads,
-    )
+    """The parameters that concern perception, as perception wants them.
+
+    Raises:
+        ParameterError: for values that are within their ranges but of no use to it.
+    """
+    smoothing = parameters.smoothing
+    try:
+        return PipelineConfig(
+            max_hands=parameters.max_hands,
+            tracker=TrackerConfig(
+                min_presence=parameters.min_presence, start_presence=parameters.start_presence
+            ),
+            smoothing=SmoothingConfig(strength=smoothing) if smoothing else SmoothingConfig(enabled=False),
+            palm_threshold=parameters.palm_threshold,
+            hand_scale=parameters.hand_scale,
+            hand_length=parameters.hand_length or None,
+            threads=parameters.threads,
+        )
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
 
 
 def declare_parameters(node: Node) -> NodeParameters:

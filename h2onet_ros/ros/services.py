@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter
 from rclpy.task import Future
@@ -72,8 +73,12 @@ class HandServices:
         self._lock = threading.Lock()
         self._jobs: list[_Job] = []
         node.create_service(Trigger, "~/reset", self._on_reset)
-        node.create_service(SaveSnapshot, "~/save_snapshot", self._on_snapshot)
-        node.create_service(CalibrateHandScale, "~/calibrate_hand_scale", self._on_calibrate)
+        # In the node's own group nothing else would be called while one of these waits.
+        group = ReentrantCallbackGroup()
+        node.create_service(SaveSnapshot, "~/save_snapshot", self._on_snapshot, callback_group=group)
+        node.create_service(
+            CalibrateHandScale, "~/calibrate_hand_scale", self._on_calibrate, callback_group=group
+        )
 
     @property
     def are_waiting(self) -> bool:

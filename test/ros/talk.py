@@ -39,7 +39,7 @@ PATIENCE = 60.0
 FOCAL = 520.0
 FRAME_ID = "camera_optical"
 ANSWER_PATIENCE = 1.0
-ATTEMPTS = 40
+ATTEMPTS = 30
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "activate": Transition.TRANSITION_ACTIVATE,

@@ -59,6 +59,37 @@ def test_images_of_half_the_size_get_half_the_focal_length(info):
     assert intrinsics(camera) == [300, 305, (321 + 0.5) / 2 - 0.5, (239 + 0.5) / 2 - 0.5]
 
 
+def test_region_of_interest_binning_and_distortion_go_together():
+    """The same ray hits the same spot: of the full image, and of the part that was cut out and binned."""
+    roi = RegionOfInterest(x_offset=100, y_offset=60, width=400, height=320)
+    full = camera_from_info(calibration(), 640, 480)
+    part = camera_from_info(calibration(roi=roi, binning_x=2, binning_y=4), 200, 80)
+    rays = np.array([[0.1, -0.1, 1.0], [-0.2, 0.15, 1.0], [0, 0, 1.0]])
+    edges = (full.project(rays) + 0.5 - [100, 60]) / [2, 4] - 0.5
+    np.testing.assert_allclose(part.project(rays), edges, atol=1e-9)
+    assert list(part.distortion) == D
+
+
+def test_rectified_images_have_a_region_of_interest_and_binning_too():
+    roi = RegionOfInterest(x_offset=100, y_offset=60, width=400, height=320, do_rectify=True)
+    camera = camera_from_info(calibration(roi=roi, binning_x=2, binning_y=2), 200, 160, rectified=True)
+    assert intrinsics(camera) == [295, 295.5, (318 + 0.5 - 100) / 2 - 0.5, (241 + 0.5 - 60) / 2 - 0.5]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"k": [float("nan"), *K[1:]]},
+        {"k": [600.0, 0, float("inf"), *K[3:]]},
+        {"d": [float("nan"), 0, 0, 0, 0]},
+    ],
+    ids=["focal length", "principal point", "distortion"],
+)
+def test_intrinsics_that_are_not_numbers_are_refused(broken):
+    with pytest.raises(CameraError, match="finite"):
+        camera_from_info(calibration(**broken), 640, 480)
+
+
 def test_images_of_other_proportions_are_refused():
     with pytest.raises(CameraError, match=r"640 x 480 .* got 640 x 360"):
         camera_from_info(calibration(), 640, 360)
