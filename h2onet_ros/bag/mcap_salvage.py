@@ -1,7 +1,7 @@
 """MCAP files without a readable end: a recorder that was killed leaves one, cut off within a record.
 
-`SalvagedMcap` reads such a file from its start, once for what is in it and once for the messages, and keeps
-everything up to the first record that is cut off or damaged.
+`SalvagedMcap` reads such a file from its start, once for what is in it and once for the messages. It passes
+over chunks that are damaged inside and ends at a record that is cut off or whose length makes no sense.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class SalvagedMcap:
         path: the file.
         topics: by channel number.
         counts: messages by channel number.
-        lost_bytes: how much of the file could not be used; at least the record that was cut off.
+        lost_bytes: how much of the file could not be used: damaged chunks, and all from the first record on
+            that was cut off.
 
     Raises:
         BagError: for a file that is no MCAP file, or is cut off before its first topic.
@@ -83,7 +84,7 @@ class SalvagedMcap:
                 raise BagError(
                     f"{path} is no MCAP file: it does not begin like one. Give a recording made by ros2 bag."
                 )
-            self.lost_bytes = size - self._scan(file, size)
+            self.lost_bytes = self._scan(file, size)
         if not self.topics:
             raise BagError(
                 f"{path} is cut off before its first topic ({size} bytes): nothing is in it. Record it again."
@@ -109,17 +110,22 @@ class SalvagedMcap:
             yield channel, time_ns, data
 
     def _scan(self, file: BinaryIO, size: int) -> int:
-        """Take in all whole records; returns where they end."""
-        intact = _MAGIC_SIZE
+        """Take in all whole records; returns how many bytes are lost."""
+        lost = 0
         while True:
+            begin = file.tell()
             try:
                 opcode, content = _read_record(file)
-                if opcode == mcap.DATA_END:
-                    return size
-                self._take(opcode, content, intact)
             except _DamagedError:
-                return intact
-            intact = file.tell()
+                return lost + size - begin
+            if opcode == mcap.DATA_END:
+                return lost
+            try:
+                self._take(opcode, content, begin)
+            except _DamagedError:
+                if opcode != mcap.CHUNK:
+                    return lost + size - begin
+                lost += file.tell() - begin
 
     def _take(self, opcode: int, content: bytes, offset: int) -> None:
         times = []

@@ -1,9 +1,10 @@
-"""Reading recordings: rosbag2 folders and single files, mcap and sqlite3, complete or cut off."""
+"""Reading recordings: rosbag2 folders and single files, mcap and sqlite3, complete, cut off or damaged."""
 
 from __future__ import annotations
 
 import difflib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,9 @@ class BagReader:
     Attributes:
         path: what was opened.
         topics: the topics by name.
-        warnings: what could not be read, one sentence each; empty for a complete recording.
+        warnings: what could not be read, one sentence each; empty for a complete recording. Damage inside is
+            found only while messages are read.
+        notes: what is unusual, though nothing is lost by it.
 
     Raises:
         BagError: for a path that is no recording, or one of which nothing can be read.
@@ -66,6 +69,7 @@ class BagReader:
         self.path = Path(path)
         self.topics: dict[str, Topic] = {}
         self.warnings: list[str] = []
+        self.notes: list[str] = []
         self._typestore = create_typestore()
         self._storages: list[_Storage] = []
         try:
@@ -161,14 +165,26 @@ class BagReader:
                 raise BagError(
                     f"{self.path} holds neither metadata.yaml nor an .mcap or .db3 file. {_EXPECTED}"
                 )
-            self.warnings.append(
+            self.notes.append(
                 f"{self.path} has no metadata.yaml; reading its files one by one ({len(files)})."
             )
         elif all(file.suffix != ".mcap" or is_complete(file) for file in files):
-            self._storages.append(_Rosbags(self.path, self._typestore))
-            return
+            try:
+                self._storages.append(_Rosbags(self.path, self._typestore, self.warnings))
+                return
+            except BagError as error:
+                if not files:
+                    raise
+                self.warnings.append(f"{error} Reading its files one by one ({len(files)}).")
+        problem: BagError | None = None
         for file in files:
-            self._open_file(file)
+            try:
+                self._open_file(file)
+            except BagError as error:  # The other parts of the recording are worth having.
+                problem = error
+                self.warnings.append(str(error))
+        if problem and not self._storages:
+            raise problem
 
     def _open_file(self, path: Path) -> None:
         if path.suffix == ".mcap" and not is_complete(path):
@@ -180,7 +196,7 @@ class BagReader:
                 f"{storage.lost_bytes} bytes at its end are lost."
             )
         else:
-            self._storages.append(_Rosbags(path, self._typestore))
+            self._storages.append(_Rosbags(path, self._typestore, self.warnings))
 
     def _merge_topics(self) -> None:
         for storage in self._storages:
@@ -193,8 +209,10 @@ class BagReader:
 class _Rosbags:
     """A complete recording, read by rosbags."""
 
-    def __init__(self, path: Path, typestore: Typestore) -> None:
+    def __init__(self, path: Path, typestore: Typestore, warnings: list[str]) -> None:
         self._path = path
+        self._typestore = typestore
+        self._warnings = warnings
         try:
             self._reader = Reader(path)
             self._reader.open()
@@ -210,11 +228,29 @@ class _Rosbags:
         connections = [found for found in self._reader.connections if found.topic in topics]
         if not connections:
             return
+        last, at_last = -1, Counter[str]()
         try:
             for connection, time_ns, data in self._reader.messages(connections):
+                if time_ns != last:
+                    last, at_last = time_ns, Counter()
+                at_last[connection.topic] += 1
                 yield Message(connection.topic, connection.msgtype, time_ns, bytes(data))
         except Exception as error:
-            raise BagError(f"The recording {self._path} is damaged: {error}") from error
+            if self._path.suffix != ".mcap":
+                raise BagError(f"The recording {self._path} is damaged: {error}") from error
+            yield from self._after_damage(topics, last, at_last)
+
+    def _after_damage(self, topics: set[str], last: int, at_last: Counter[str]) -> Iterator[Message]:
+        """The messages from the time `last` on, of which some were given, without the damaged chunks."""
+        intact = _Salvaged(self._path, self._typestore)
+        warning = f"{self._path} is damaged inside: {intact.lost_bytes} bytes of it are lost."
+        if warning not in self._warnings:
+            self._warnings.append(warning)
+        for message in intact.messages(topics):
+            if message.time == last and at_last[message.topic] > 0:
+                at_last[message.topic] -= 1
+            elif message.time >= last:
+                yield message
 
     def close(self) -> None:
         if self._reader.is_open:

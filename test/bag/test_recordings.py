@@ -107,8 +107,9 @@ def test_single_files_and_folders_without_metadata_are_read(tmp_path, hands, plu
     (tmp_path / "bag" / "metadata.yaml").unlink()
     (file,) = (tmp_path / "bag").iterdir()
     assert read(file) == (hands, [])
-    messages, warnings = read(tmp_path / "bag")
-    assert messages == hands and "metadata.yaml" in warnings[0]
+    assert read(tmp_path / "bag") == (hands, [])
+    with BagReader(tmp_path / "bag") as reader:
+        assert "metadata.yaml" in reader.notes[0]
 
 
 @pytest.mark.parametrize("mode", [None, CompressionMode.STORAGE])
@@ -128,15 +129,38 @@ def test_a_file_cut_off_anywhere_gives_its_whole_chunks(tmp_path, maker, mode):
     assert len(counts) > 1 and min(counts) > 0
 
 
-def test_damage_in_the_middle_keeps_what_is_before(tmp_path, written, hands):
+def test_damage_in_the_middle_costs_one_chunk(written, hands):
     data = bytearray(written.read_bytes())
-    data[-1] ^= 0xFF  # No proper end: the file is read from its start ...
     place = data.index(hands[25][1])
-    data[place + 20] ^= 0xFF  # ... and the third chunk fails its checksum.
+    data[place + 20] ^= 0xFF  # The third chunk fails its checksum.
     written.write_bytes(data)
     messages, warnings = read(written)
-    assert messages == hands[:20]
-    assert f"{len(data) - data.index(hands[20][1])}" < warnings[0].split(", ")[-1]
+    assert messages == hands[:20] + hands[30:]
+    (warning,) = warnings
+    assert "is damaged inside" in warning
+    lost = int(warning.split(": ")[1].split(" ")[0])
+    assert len(hands[0][1]) * 10 < lost < len(data) / 3
+    data[-1] ^= 0xFF  # Without a proper end the file is read from its start.
+    written.write_bytes(data)
+    messages, warnings = read(written)
+    assert messages == hands[:20] + hands[30:]
+    assert "not closed by its recorder" in warnings[0] and str(lost) in warnings[0]
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "text"])
+def test_a_part_that_is_gone_does_not_take_the_others_along(tmp_path, hands, damage):
+    write_with_rosbags(tmp_path / "bag", hands)
+    first = tmp_path / "bag" / "bag.mcap"
+    (tmp_path / "bag" / "bag_1.mcap").write_bytes(first.read_bytes())
+    metadata = tmp_path / "bag" / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("- bag.mcap", "- bag.mcap\n  - bag_1.mcap", 1))
+    assert "bag_1.mcap" in metadata.read_text()
+    if damage == "missing":
+        first.unlink()
+    else:
+        first.write_bytes(b"" if damage == "empty" else b"this is no recording at all" * 9)
+    messages, warnings = read(tmp_path / "bag")
+    assert messages == hands and warnings
 
 
 def test_a_killed_writer_leaves_a_complete_file(tmp_path, maker):

@@ -141,7 +141,7 @@ class _Evaluation:
         self._images = images
         self._stability = StabilityMetrics()
         self._accuracy = AccuracyMetrics() if truth else None
-        self._problems = list(source.warnings)
+        self._problems: list[str] = []
         self._unreadable = 0
         self._first_unreadable = ""
         self._times = array("d")
@@ -211,7 +211,9 @@ class _Evaluation:
 
     def conclude(self, bag: Path, what: dict[str, Any], checkpoint: Checkpoint) -> EvaluationResult:
         """Write the figures and the report."""
-        notes = self._notes()
+        notes = [*self._source.bag.notes, *self._notes()]
+        for warning in self._source.bag.warnings:
+            self._add_problem(warning)
         if self._images.damage:
             self._add_problem(self._images.damage)
         if self._unreadable:
