@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from train.augment import CropJitter, Photography, PhotoJitter, random_rotation
 from train.data import make_crop
 from train.datasets.base import DataSetError, Frame, Source
+from train.reference_crop import ReferenceAugmentation, ReferenceJitter
 
 Crop = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Picture (S, S, 3) uint8, image points (21, 2) in 0..1, rotation label (3, 3)."""
@@ -72,8 +73,9 @@ class Mixture:
         triplet_batch: samples of a batch of three frames each, likewise.
         triplet_share: share of the batches that hold triplets; single-frame networks see none.
         augmentation: "upright" crops stand as a tracker makes them and vary by `crop` and `photo`;
-            "published" ones are made and varied as in the paper.
+            "published" ones are made as in the paper and vary by `published`.
         crop, photo: what is varied in upright crops; a data set can have a `photo` of its own.
+        published: what is varied in published crops.
     """
 
     batch: int = 32
@@ -82,6 +84,7 @@ class Mixture:
     augmentation: Literal["upright", "published"] = "upright"
     crop: CropJitter = field(default_factory=CropJitter)
     photo: PhotoJitter = field(default_factory=PhotoJitter)
+    published: ReferenceJitter = field(default_factory=ReferenceJitter)
 
     def __post_init__(self) -> None:
         if self.augmentation not in ("upright", "published"):
@@ -135,9 +138,12 @@ class StepBatches(Dataset):
                 if empty
                 else "nothing to train on: give the folder of at least one data set"
             )
-        sizes = [mixture.batch] * (frames == 1 or mixture.triplet_share < 1)
-        sizes += [mixture.triplet_batch] * (frames == 3 and mixture.triplet_share > 0)
-        for size in sizes:
+        sizes = {}
+        if frames == 1 or mixture.triplet_share < 1:
+            sizes[""] = mixture.batch
+        if frames == 3 and mixture.triplet_share > 0:
+            sizes[" x 3 frames"] = mixture.triplet_batch
+        for size in sizes.values():
             if size % part[1]:
                 raise ValueError(
                     f"a batch of {size} samples cannot be shared out evenly to {part[1]} processes: choose "
@@ -155,7 +161,7 @@ class StepBatches(Dataset):
 
     def describe(self) -> str:
         """How many samples a step has, and which part of them is this process's."""
-        sizes = [f"{size}{kind}" for size, kind in zip(self._sizes, ("", " x 3 frames")[-len(self._sizes) :])]
+        sizes = [f"{size}{kind}" for kind, size in self._sizes.items()]
         shared = f", each shared out to {self._world} processes" if self._world > 1 else ""
         return " or ".join(sizes) + shared
 
@@ -185,9 +191,7 @@ class StepBatches(Dataset):
     def _crops(self, frames: list[Frame], ingredient: Ingredient, rng: np.random.Generator) -> list[Crop]:
         mixture = self.mixture
         if mixture.augmentation == "published":
-            from train.reference_crop import ReferenceAugmentation, ReferenceJitter
-
-            augmentation = ReferenceAugmentation.draw(ReferenceJitter(), rng)
+            augmentation = ReferenceAugmentation.draw(mixture.published, rng)
             return [augmentation.crop(frame) for frame in frames]
         photography = Photography(ingredient.photo or mixture.photo, rng)
         rotation = random_rotation(mixture.crop, rng)

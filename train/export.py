@@ -1,6 +1,9 @@
 """Turn a run's checkpoint into a weights bundle for the node, and prove that it gives the same hands.
 
-python -m train.export RUN --out FOLDER [--metrics evaluation.json] [--overwrite]
+    python -m train.export RUN --out FOLDER [--metrics evaluation.json] [--overwrite]
+
+RUN is the folder of a run, of which the last weights are taken, or one of its files, such as
+`RUN/best.safetensors`. What the bundle says of hand, licence and data follows from the run, unless given.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from h2onet_ros.engines import BundleError, WeightsBundle, create_engine
+from h2onet_ros.hand.model import open_hand
 from h2onet_ros.model import H2ONet
 from h2onet_ros.model.export import Provenance, export_bundle
 from train.checkpoint import CONFIG, TrainingError, load_network
@@ -22,11 +26,14 @@ from train.evaluation.predictors import NetworkPredictor
 TOLERANCE_M = 5e-4
 """Largest difference of a vertex that storing the weights in half precision may make."""
 
-LICENCE = "Apache-2.0"
-TRAINING_DATA = (
+OPEN_LICENCE = "Apache-2.0"
+OPEN_DATA = (
     "synthetic renders of the open hand (train/synthetic), and 9,244 photographed hands of four public data "
     "sets (Apache-2.0, MIT, public domain) with points from MediaPipe's landmark network; see docs/weights.md"
 )
+MANO_LICENCE = "non-commercial research (MANO, and the data sets trained on)"
+HO3D_OFFSETS_S = (1.0, 2.0)
+"""Ages of the past frames in HO3D: 30 and 60 pictures at 30 a second."""
 
 
 def largest_difference(network: H2ONet, bundle: WeightsBundle, hands: int = 8) -> float:
@@ -40,11 +47,32 @@ def largest_difference(network: H2ONet, bundle: WeightsBundle, hands: int = 8) -
     return float(np.linalg.norm(answers[0] - answers[1], axis=-1).max())
 
 
+def run_config(run: Path) -> RunConfig:
+    """The configuration of a run, by its folder or a checkpoint in it."""
+    return RunConfig.load((run if run.is_dir() else run.parent) / CONFIG)
+
+
 def was_trained_upright(run: Path) -> bool:
     """Whether the run's crops were turned until the hand stood upright; told by its config.yaml."""
-    folder = run if run.is_dir() else run.parent
-    mixture = RunConfig.load(folder / CONFIG).mixture
+    mixture = run_config(run).mixture
     return mixture.augmentation == "upright" and mixture.crop.upright
+
+
+def describe(run: Path, network: H2ONet, given: argparse.Namespace) -> Provenance:
+    """What the bundle is to say of itself."""
+    folder = run if run.is_dir() else run.parent
+    data = list(run_config(run).data)
+    is_open = np.array_equal(network.topology.faces, open_hand().faces)
+    offsets = HO3D_OFFSETS_S if any("ho3d" in name for name in data) else Provenance.temporal_offsets_s
+    return Provenance(
+        name=given.name or ("open_hand_compact" if is_open else "_".join(folder.resolve().parts[-2:])),
+        hand="open_hand" if is_open else "mano",
+        licence=given.licence or (OPEN_LICENCE if is_open else MANO_LICENCE),
+        training_data=given.training_data or (OPEN_DATA if is_open else ", ".join(data)),
+        temporal_offsets_s=offsets,
+        upright=was_trained_upright(run),
+        metrics=json.loads(given.metrics.read_text()) if given.metrics else {},
+    )
 
 
 def main() -> int:
@@ -53,24 +81,16 @@ def main() -> int:
     )
     parser.add_argument("run", type=Path, help="folder of a run, or its checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
-    parser.add_argument("--name", default="open_hand_compact")
-    parser.add_argument("--licence", default=LICENCE)
-    parser.add_argument("--training-data", default=TRAINING_DATA)
+    parser.add_argument("--name", help="of the bundle")
+    parser.add_argument("--licence", help="of the weights")
+    parser.add_argument("--training-data", help="what they were trained on, in a sentence")
     parser.add_argument("--metrics", type=Path, help="JSON file of train.evaluate, to be kept in the bundle")
     parser.add_argument("--precision", choices=("float16", "float32"), default="float16")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     arguments = parser.parse_args()
     try:
         network, description = load_network(arguments.run)
-        metrics = json.loads(arguments.metrics.read_text()) if arguments.metrics else {}
-        provenance = Provenance(
-            arguments.name,
-            "open_hand",
-            arguments.licence,
-            arguments.training_data,
-            upright=was_trained_upright(arguments.run),
-            metrics=metrics,
-        )
+        provenance = describe(arguments.run, network, arguments)
         bundle = export_bundle(
             network, arguments.out, provenance, arguments.precision, overwrite=arguments.overwrite
         )

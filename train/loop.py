@@ -127,12 +127,12 @@ def _steps(
             recent.append(trainer.train_step(batch))
             bar.update()
             stopped = trainer.agree(interrupts.asked)
-            if log and (trainer.step % config.log_every == 0 or stopped):
-                mean = _mean(recent)
-                log.losses(trainer.step, trainer.elapsed, trainer.learning_rate(), mean)
-                bar.set_postfix_str(f"loss {mean['total']:.4f}, {trainer.progress:.0%}")
-            if trainer.step % config.log_every == 0:
+            if trainer.step % config.log_every == 0 or stopped:
+                mean = _mean(recent, trainer.fabric)
                 recent.clear()
+                if log:
+                    log.losses(trainer.step, trainer.elapsed, trainer.learning_rate(), mean)
+                bar.set_postfix_str(f"loss {mean['total']:.4f}, {trainer.progress:.0%}")
             if stopped:
                 break
             if trainer.step % config.save_every == 0:
@@ -165,6 +165,12 @@ def _say(main: bool, text: str) -> None:
         tqdm.write(text)
 
 
-def _mean(entries: list[dict[str, float]]) -> dict[str, float]:
-    names = {name for entry in entries for name in entry}
-    return {name: round(float(np.mean([e[name] for e in entries if name in e])), 6) for name in sorted(names)}
+def _mean(entries: list[dict[str, float]], fabric: Fabric) -> dict[str, float]:
+    """Mean of each term over the steps that have it, and over all processes."""
+    names = sorted({name for entry in entries for name in entry})
+    means = torch.tensor([np.mean([e[name] for e in entries if name in e]) for name in names])
+    if fabric.world_size > 1:
+        gathered = fabric.all_reduce(means.to(fabric.device), reduce_op="mean")
+        assert isinstance(gathered, torch.Tensor)
+        means = gathered
+    return {name: round(value, 6) for name, value in zip(names, means.tolist())}

@@ -49,7 +49,9 @@ def train_plan(plan: Plan, arguments: argparse.Namespace, out: Path, interrupts:
             print(f"{folder} is finished", flush=True)
             continue
         start = arguments.start or (_start(plan, name, config, out, arguments.skip) if config.start else None)
-        fabric = make_fabric(arguments.device, config.optimisation.bfloat16)
+        optimisation = config.optimisation
+        # Stage 1 leaves the orientation branch without gradients.
+        fabric = make_fabric(arguments.device, optimisation.bfloat16, optimisation.stage == 2)
         if fabric.is_global_zero and name:
             print(f"== {plan.name}, {name}: {folder}", flush=True)
         # One process makes indices and fits, the others find them.

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from h2onet_ros.hand.joints import FINGER_NAMES, OCCLUSION_NAMES
-from h2onet_ros.hand.metrics import (
-    F_THRESHOLDS,
-    auc,
-    distances,
-    f_score,
-    mean_distance,
-    pa_mean_distance,
-    procrustes_align,
-)
+from h2onet_ros.hand.joints import OCCLUSION_NAMES
+from h2onet_ros.hand.metrics import mean_distance, pa_mean_distance
 from train.evaluation.predictions import Predictions
 
 FAILURE = 0.15
 """Image points farther off than this share of the hand's box, on average, count as a failure."""
-
-OCCLUSION_LEVELS = (("visible", 0, 0), ("partly_occluded", 1, 2), ("occluded", 3, 5))
-"""Name, fewest and most hidden fingers: what results are split by."""
 
 
 def metrics_3d(p: Predictions) -> dict[str, float]:
@@ -35,52 +24,15 @@ def metrics_3d(p: Predictions) -> dict[str, float]:
     if np.isfinite(p.rotation).all():
         found["rotation_median_deg"] = float(np.median(rotation_angles(p.rotation, p.true_rotation)))
     if np.isfinite(p.occlusion).all():
-        found |= {name: value for name, value in occlusion_metrics(p).items() if "_f1_" in name}
-    return found
-
-
-def protocol_metrics(p: Predictions) -> dict[str, float]:
-    """All that the HO3D and FreiHAND challenges measure, and the occlusion classifier.
-
-    Beside `metrics_3d`: the area under the PCK curve of 0 to 50 mm and the F-scores at 5 and 15 mm, plain and
-    after Procrustes alignment.
-    """
-    found = metrics_3d(p)
-    points = {"j": (p.joints, p.true_joints)}
-    if has_vertices(p):
-        points["v"] = (p.vertices, p.true_vertices)
-    for kind, (predicted, truth) in points.items():
-        for prefix, moved in (("", predicted), ("pa_", procrustes_align(predicted, truth))):
-            found[f"{prefix}{kind}_auc"] = auc(distances(moved, truth))
-            if kind == "v":
-                for threshold in F_THRESHOLDS:
-                    scores = [f_score(a, b, threshold) for a, b in zip(moved, truth)]
-                    found[f"{prefix}f_at_{1e3 * threshold:.0f}"] = float(np.mean(scores))
-    if np.isfinite(p.occlusion).all():
-        found |= occlusion_metrics(p)
+        for column, name in enumerate(OCCLUSION_NAMES):
+            answer, truth = p.occlusion[:, column] > 0.5, p.true_occlusion[:, column] > 0.5
+            found[f"occlusion_f1_{name}"] = f1(answer, truth)
     return found
 
 
 def has_vertices(p: Predictions) -> bool:
     """Whether meshes were predicted that correspond to the true ones, vertex by vertex."""
     return p.vertices.shape == p.true_vertices.shape and bool(np.isfinite(p.vertices).all())
-
-
-def occlusion_metrics(p: Predictions) -> dict[str, float]:
-    """Accuracy and F1 of each of the six occlusion classes."""
-    found = {}
-    for column, name in enumerate(OCCLUSION_NAMES):
-        answer, truth = p.occlusion[:, column] > 0.5, p.true_occlusion[:, column] > 0.5
-        found[f"occlusion_accuracy_{name}"] = float((answer == truth).mean())
-        found[f"occlusion_f1_{name}"] = f1(answer, truth)
-    return found
-
-
-def occlusion_levels(p: Predictions) -> dict[str, np.ndarray]:
-    """Masks (N,) of the samples of each of `OCCLUSION_LEVELS` that occurs, by the true labels."""
-    hidden = (p.true_occlusion[:, : len(FINGER_NAMES)] > 0.5).sum(1)
-    masks = {name: (hidden >= low) & (hidden <= high) for name, low, high in OCCLUSION_LEVELS}
-    return {name: mask for name, mask in masks.items() if mask.any()}
 
 
 def metrics_2d(p: Predictions) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from train.evaluation.predictions import (
     spread,
 )
 from train.evaluation.predictors import Predictor
-from train.evaluation.report import Figures
+from train.evaluation.report import Found
 from train.fit import Fits, fit
 from train.real_crops import RealCrops
 
@@ -27,14 +26,6 @@ OCCLUDED_FINGERS = 2
 """A hand counts as occluded with at least so many hidden fingers."""
 
 SHOWN = 24
-
-
-@dataclass
-class Found:
-    """What an evaluation gives: figures by set, and pictures (BGR) by name."""
-
-    figures: Figures
-    pictures: dict[str, np.ndarray]
 
 
 def evaluate_synthetic(

@@ -13,6 +13,7 @@ from train.augment import CropJitter
 from train.data import make_crop
 from train.datasets.base import Frame, OrderedSource
 from train.evaluation.predictors import Predictor
+from train.reference_crop import ReferenceAugmentation
 
 STILL = CropJitter(rotate_probability=0.0, scale=0.0, shift=0.0)
 """The hand's own region, upright."""
@@ -61,8 +62,6 @@ def crop_frame(
     """
     if upright:
         return make_crop(frame, 0.0, jitter, rng)
-    from train.reference_crop import ReferenceAugmentation
-
     return ReferenceAugmentation.still().crop(frame)
 
 
@@ -119,7 +118,7 @@ def predict_batch(
         now.append(crops[0][0])
         uv.append(crops[0][1])
         rotation.append(crops[0][2])
-        vertices, joints = _true_hand(sample[0], crops[0][2], joint_regressor)
+        vertices, joints = true_hand(sample[0], crops[0][2], joint_regressor)
         true_vertices.append(vertices)
         true_joints.append(joints)
         for age in (0, 1):
@@ -140,7 +139,7 @@ def predict_batch(
     )
 
 
-def _true_hand(frame: Frame, rotation: np.ndarray, regressor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def true_hand(frame: Frame, rotation: np.ndarray, regressor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """True vertices and joints relative to the wrist joint, in the axes of the crop's rotation label."""
     vertices = frame.vertices @ rotation.T
     joints = regressor @ vertices

@@ -11,8 +11,11 @@ import torch
 
 from h2onet_ros.engines import WeightsBundle, create_engine
 from h2onet_ros.engines.base import FrameFeatures, FusedHands
+from h2onet_ros.hand.model import HandModel
 from h2onet_ros.hand.topology import HandTopology
 from h2onet_ros.model import H2ONet
+from h2onet_ros.model.orientation import rotation_from_6d
+from h2onet_ros.model.weights import load_network as load_bundle_network
 
 
 class Predictor(Protocol):
@@ -28,10 +31,18 @@ class Predictor(Protocol):
 
 
 class NetworkPredictor:
-    """A PyTorch network behind the interface of the engines."""
+    """A PyTorch network behind the interface of the engines.
 
-    def __init__(self, network: H2ONet) -> None:
+    Args:
+        network: put into evaluation mode.
+        published_joints: turn the joints by the current frame's own rotation alone, without the offset that
+            the mesh gets, as the published evaluation of the multi-frame network does. The joints then do not
+            fit the mesh; errors after Procrustes alignment are the same.
+    """
+
+    def __init__(self, network: H2ONet, published_joints: bool = False) -> None:
         self._network = network.eval()
+        self._published_joints = published_joints
         self._device = next(network.parameters()).device
 
     @torch.inference_mode()
@@ -47,7 +58,11 @@ class NetworkPredictor:
             Tensors(*(torch.as_tensor(getattr(f, name), device=self._device) for name in Tensors._fields))
             for f in (now, short, long)
         ]
-        return FusedHands(*(x.float().cpu().numpy() for x in self._network.fuse(*frames)))
+        hands = self._network.fuse(*frames)
+        if self._published_joints:
+            own = rotation_from_6d(self._network.decoder3d.rot_reg.rotation_6d(frames[0].orientation).float())
+            hands = hands._replace(joints=hands.joints @ hands.rotation @ own.transpose(1, 2))
+        return FusedHands(*(x.float().cpu().numpy() for x in hands))
 
 
 @dataclass(frozen=True)
@@ -59,25 +74,40 @@ class Subject:
         predictor: gives the answers.
         topology: its mesh.
         upright: it wants crops in which the hand stands upright.
+        frames: it looks at, 1 or 3.
     """
 
     name: str
     predictor: Predictor
     topology: HandTopology
     upright: bool
+    frames: int = 3
+
+    def has_mesh_of(self, hand: HandModel) -> bool:
+        """Whether its vertices are those of `hand`, one by one."""
+        return bool(np.array_equal(self.topology.faces, hand.faces))
 
 
-def bundle_subject(folder: str | Path, engine: str = "onnxruntime") -> Subject:
-    """A bundle, run by an engine.
+def bundle_subject(
+    folder: str | Path, engine: str = "onnxruntime", published_joints: bool = False
+) -> Subject:
+    """A bundle, run by an engine; by PyTorch where the published joints are asked for.
 
     Raises:
         BundleError, EngineError: it cannot be used.
     """
     bundle = WeightsBundle.load(folder)
-    return Subject(bundle.info.name, create_engine(bundle, engine), bundle.topology, bundle.info.upright)
+    info = bundle.info
+    predictor: Predictor
+    if published_joints:
+        predictor = NetworkPredictor(load_bundle_network(bundle), True)
+    else:
+        predictor = create_engine(bundle, engine)
+    frames = 3 if info.variant == "multi_frame" else 1
+    return Subject(info.name, predictor, bundle.topology, info.upright, frames)
 
 
-def run_subject(path: str | Path) -> Subject:
+def run_subject(path: str | Path, published_joints: bool = False) -> Subject:
     """A training run's averaged weights; its folder, or a checkpoint in it.
 
     Raises:
@@ -87,6 +117,6 @@ def run_subject(path: str | Path) -> Subject:
     from train.export import was_trained_upright
 
     network, _ = load_network(path)
-    return Subject(
-        Path(path).stem, NetworkPredictor(network), network.topology, was_trained_upright(Path(path))
-    )
+    predictor = NetworkPredictor(network, published_joints)
+    upright = was_trained_upright(Path(path))
+    return Subject(Path(path).stem, predictor, network.topology, upright, network.config.frames)

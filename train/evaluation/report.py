@@ -2,8 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
+import numpy as np
+
 Figures = dict[str, dict[str, float]]
 """Set -> metric -> value."""
+
+
+@dataclass
+class Found:
+    """What an evaluation gives.
+
+    Attributes:
+        figures: by set and metric.
+        pictures: (H, W, 3) uint8 BGR, by name.
+        worst: of sets, the names of the worst samples and their PA-MPJPE in millimetres.
+    """
+
+    figures: Figures
+    pictures: dict[str, np.ndarray]
+    worst: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def add(self, other: Found) -> None:
+        """Take over what another set gave."""
+        self.figures |= other.figures
+        self.pictures |= other.pictures
+        self.worst |= other.worst
 
 
 def table(figures: Figures) -> str:
