@@ -4,6 +4,7 @@ bundle.json     what this is, where it comes from, and the SHA-256 of the other 
 encode.onnx     one crop of one moment -> features
 fuse.onnx       features of three moments -> oriented mesh
 topology.npz    template, faces, parts, joint regressor, mesh hierarchy
+README.md       the same as bundle.json tells, for people; not needed
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+from h2onet_ros.engines.bundle_readme import README, bundle_readme
 from h2onet_ros.hand.topology import HandTopology
 
 FORMAT = "h2onet_ros weights"
@@ -199,6 +201,7 @@ def write_bundle(
         (partial / INFO).write_text(
             json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+        (partial / README).write_text(bundle_readme(info), encoding="utf-8")
         partial.chmod(0o755)
         for path in partial.iterdir():
             _flush_to_disk(path)

@@ -48,6 +48,12 @@ def test_a_written_bundle_is_read_back(bundle_folder):
     np.testing.assert_array_equal(bundle.topology.hierarchy.spirals[0], topology.hierarchy.spirals[0])
 
 
+def test_a_bundle_tells_people_its_licence_and_figures(bundle_folder):
+    text = (bundle_folder / "README.md").read_text()
+    for told in ("# Weights test", "CC0-1.0", "| pa mpjpe mm | 12.5 |", "0.17 s and 0.33 s"):
+        assert told in text
+
+
 def missing_folder(folder: Path) -> None:
     shutil.rmtree(folder)
 
