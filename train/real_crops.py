@@ -27,8 +27,8 @@ HELD_OUT = "dwivedi"
 """The source kept for validation: other people and views than in the rest."""
 
 DRAWN_OVER = frozenset(f"dwivedi/{i:05d}.jpg" for i in range(12))
-"""Montages of a detector's results, with boxes and text drawn over the hands: no photographs. Found by
-looking at all 706 pictures of that source; the others are clean."""
+"""Montages of a detector's results. The rule: out goes every picture in which boxes, points or lettering lie
+over a hand; captions and watermarks beside it stay. All 706 pictures of that source were looked at."""
 
 _LABELS = {
     "joints2d": (21, 2),
