@@ -53,6 +53,8 @@ setup(
         "assets": ["OpenEXR", "ai-edge-litert", "anny"],
         "mano": ["smplx"],
         "openvino": ["openvino>=2024.0"],
+        # evaluate-bag --ray: recordings evaluated by a cluster.
+        "ray": ["ray>=2.9"],
         # TensorRT-RTX, which builds engines without a GPU; a full TensorRT that is installed goes first.
         "tensorrt": [
             "onnx>=1.16",
@@ -67,6 +69,7 @@ setup(
             "pyyaml",
             "safetensors",
             "scipy",
+            "simplejpeg",
             "tensorboard",
             "torch>=2.6",
         ],

@@ -35,6 +35,8 @@ EXAMPLES = """examples:
   h2onet evaluate-bag drive.mcap --topic /left/image_raw --topic /right/image_raw
   h2onet evaluate-bag my_recording --truth motion_capture.mcap --truth-offset 0.012
   h2onet evaluate-bag my_recording --params config/hand.yaml --smoothing 0
+  h2onet evaluate-bag recordings/ --workers 4 --out output/fleet
+  h2onet evaluate-bag --list nightly.txt --ray auto --out /shared/nightly --resume
 """
 
 
@@ -146,7 +148,13 @@ def main(args: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         PROGRAM, description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("bag", metavar="BAG", help="a rosbag2 folder, or an .mcap or .db3 file")
+    parser.add_argument(
+        "bags",
+        metavar="BAG",
+        nargs="*",
+        help="a rosbag2 folder, or an .mcap or .db3 file; several of them, folders of recordings, or "
+        'patterns such as "runs/**/*.mcap"',
+    )
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where to write (output/NAME)")
     parser.add_argument(
         "--topic",
@@ -155,10 +163,62 @@ def main(args: Sequence[str] | None = None) -> int:
         "evaluated one after the other, each into a folder of its own",
     )
     add_settings(parser)
+    _add_many(parser)
     options = parser.parse_args(args)
     settings = settings_from(parser, options)
-    out = options.out or Path("output") / (Path(options.bag).stem or "evaluation")
-    return evaluate_topics(options.bag, out, settings, options.topic or [], interruption)
+    topics = options.topic or []
+    if _is_single(parser, options):
+        out = options.out or Path("output") / (Path(options.bags[0]).stem or "evaluation")
+        return evaluate_topics(options.bags[0], out, settings, topics, interruption)
+    return _evaluate_many(options, settings, topics, interruption)
+
+
+def _add_many(parser: argparse.ArgumentParser) -> None:
+    many = parser.add_argument_group("many recordings", "Each into a folder of its own, with a joint report.")
+    many.add_argument("--list", metavar="FILE", type=Path, help="a file that names recordings, one a line")
+    many.add_argument("--workers", type=int, metavar="N", help="recordings at the same time (one a core)")
+    many.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help='have a Ray cluster do it: "auto", "host:6379", "ray://host:10001", or "local" for one on this '
+        "machine (extra `ray`; recordings and output on storage that all nodes share)",
+    )
+
+
+def _is_single(parser: argparse.ArgumentParser, options: argparse.Namespace) -> bool:
+    """Whether one recording is asked for; ends the program for options that contradict each other."""
+    from h2onet_ros.bag.fleet.jobs import is_one
+
+    if not options.bags and options.list is None:
+        parser.error("expected a recording, or --list FILE")
+    if options.workers is not None and options.workers < 1:
+        parser.error(f"argument --workers: expected 1 or more, got {options.workers}")
+    if options.workers is not None and options.ray is not None:
+        parser.error("expected --workers (on this machine) or --ray, not both")
+    return options.list is None and options.ray is None and len(options.bags) == 1 and is_one(options.bags[0])
+
+
+def _evaluate_many(
+    options: argparse.Namespace, settings: EvaluationSettings, topics: list[str], interruption: Interruption
+) -> int:
+    from h2onet_ros.bag.errors import BagError
+    from h2onet_ros.bag.evaluation.run import image_topics
+    from h2onet_ros.bag.fleet.command import evaluate_many
+    from h2onet_ros.bag.fleet.jobs import find_recordings, make_jobs
+
+    def topics_of(recording: Path) -> list[str]:
+        try:
+            return image_topics(recording) if ALL in topics else topics
+        except BagError:  # Its job will say so.
+            return []
+
+    out = options.out or Path("output") / "evaluation"
+    try:
+        jobs = make_jobs(find_recordings(options.bags, options.list), out, settings, topics_of)
+        return evaluate_many(jobs, out, options.workers, options.ray, lambda: bool(interruption))
+    except BagError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return EXIT_USAGE
 
 
 def evaluate_topics(
