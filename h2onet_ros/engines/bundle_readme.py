@@ -13,7 +13,7 @@ _CROPS = {True: "turned until the hand stands upright", False: "as they are in t
 
 
 def bundle_readme(info: BundleInfo) -> str:
-    """Markdown for the folder of a bundle: what it is, its licence, where it comes from, what was measured."""
+    """Markdown for the folder of a bundle: what it is, its licence and origin, what was measured."""
     frames = "a single frame"
     if info.variant == "multi_frame":
         frames = "three frames: now, {:g} s and {:g} s ago".format(*info.temporal_offsets_s)
