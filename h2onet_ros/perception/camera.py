@@ -68,7 +68,8 @@ class Camera:
                 f"Camera.distortion_model: expected one of {', '.join(DISTORTION_LENGTHS)}, got "
                 f"{self.distortion_model!r}; rectify the images"
             )
-        if distortion.any() and len(distortion) not in DISTORTION_LENGTHS[self.distortion_model]:
+        expects_all = distortion.any() or self.distortion_model == "equidistant"
+        if expects_all and len(distortion) not in DISTORTION_LENGTHS[self.distortion_model]:
             raise CameraError(
                 f"Camera.distortion: expected {DISTORTION_LENGTHS[self.distortion_model]} coefficients for "
                 f"{self.distortion_model}, got {len(distortion)}"
@@ -77,7 +78,9 @@ class Camera:
             raise CameraError(f"Camera.distortion: expected finite coefficients, got {distortion.tolist()}")
         object.__setattr__(self, "k", k)
         object.__setattr__(self, "distortion", distortion)
-        object.__setattr__(self, "_has_distortion", bool(distortion.any()))
+        # An equidistant lens without coefficients is no pinhole: the image's radius grows with the angle.
+        bends = bool(distortion.any()) or self.distortion_model == "equidistant"
+        object.__setattr__(self, "_has_distortion", bends)
 
     @classmethod
     def assumed(cls, width: int, height: int, field_of_view: float = np.radians(60.0)) -> Camera:

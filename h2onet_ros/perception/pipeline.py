@@ -94,6 +94,7 @@ class HandPipeline:
         self._tracker = Tracker(self._config.max_hands, self._config.tracker, engine.bundle.info.crop_scale)
         self._finder = Finder(self._tracker, self._config.palm_threshold, self._config.threads)
         self._states: dict[int, HandState] = {}
+        self._stamp: int | None = None
         self._orders = threading.Lock()
         self._next_config: PipelineConfig | None = None
         self._must_reset = False
@@ -134,6 +135,9 @@ class HandPipeline:
         watch = _Stopwatch()
         self._obey()
         warnings = []
+        if frame.stamp == self._stamp:
+            warnings.append("the stamp repeats the last one: nothing is smoothed, no past counts")
+        self._stamp = frame.stamp
         reason = self._tracker.begin(frame.stamp, frame.camera.width, frame.camera.height)
         if reason:
             self._forget()

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,6 +22,65 @@ def test_pixels_lead_back_along_the_same_ray(model):
     np.testing.assert_allclose(
         camera.normalise(camera.project(points)), points[..., :2] / points[..., 2:], atol=1e-6
     )
+
+
+LONG = np.array([0.1, 0.05, 0.001, 0.001, 0.01, 0.02, 0.01, 0.0, 0.001, -0.002, 0.001, 0.002])
+BEYOND = {**LENSES, "rational_polynomial with thin prism": LONG, "plumb_bob of four": LENSES["plumb_bob"][:4]}
+
+
+@pytest.mark.parametrize("name", [name for name in BEYOND if name != "none"])
+def test_pixels_are_those_of_opencv(name):
+    """An independent projection of the same lens, far off axis, too."""
+    model, coefficients = name.split()[0], BEYOND[name]
+    camera = Camera(640, 480, K, coefficients, model)
+    points = np.random.default_rng(1).uniform((-0.4, -0.3, 0.5), (0.4, 0.3, 1.0), (50, 3))
+    if model == "equidistant":
+        # Kannala and Brandt: the radius is a polynomial of the angle to the axis.
+        angle = np.arctan2(np.hypot(*points.T[:2]), points[:, 2])
+        radius = angle * (1 + sum(c * angle ** (2 * i + 2) for i, c in enumerate(coefficients)))
+        unit = points[:, :2] / np.hypot(*points.T[:2])[:, None]
+        expected = radius[:, None] * unit * camera.focal + camera.principal_point
+    else:
+        expected = cv2.projectPoints(points, np.zeros(3), np.zeros(3), K, coefficients)[0][:, 0]
+    np.testing.assert_allclose(camera.project(points), expected, atol=1e-6)
+    np.testing.assert_allclose(camera.normalise(expected), points[:, :2] / points[:, 2:], atol=1e-6)
+
+
+def test_a_known_barrel_distortion():
+    """Half way to 45 degrees off axis: r (1 + k1 r^2 + k2 r^4) of plumb_bob, by hand."""
+    camera = Camera(640, 480, K, np.array([-0.2, 0.05, 0, 0, 0]), "plumb_bob")
+    radius = 0.5 * (1 - 0.2 * 0.25 + 0.05 * 0.0625)
+    np.testing.assert_allclose(camera.project(np.array([0.5, 0, 1.0])), [310 + 500 * radius, 250])
+
+
+def test_an_equidistant_lens_without_coefficients_is_no_pinhole():
+    camera = Camera(640, 480, K, np.zeros(4), "equidistant")
+    seen = camera.project(np.array([np.tan(0.8), 0, 1.0]))
+    np.testing.assert_allclose(seen, [310 + 500 * 0.8, 250])
+    np.testing.assert_allclose(camera.normalise(seen), [np.tan(0.8), 0], atol=1e-9)
+
+
+@pytest.mark.parametrize("model", [name for name in LENSES if name != "none"])
+def test_rectified_images_and_rectified_points_agree(model):
+    """OpenCV's rectification of the image moves a dot to where the camera says that its ray goes."""
+    camera = Camera(640, 480, K, LENSES[model], model)
+    straight = Camera(640, 480, K)
+    dot = np.array([0.35, -0.22, 1.0])
+    at = camera.project(dot)
+    image = np.zeros((480, 640), np.uint8)
+    cv2.circle(image, tuple(np.round(at * 16).astype(int).tolist()), 4 * 16, 255, -1, shift=4)
+    make = cv2.fisheye.initUndistortRectifyMap if model == "equidistant" else cv2.initUndistortRectifyMap
+    maps = make(K, LENSES[model], np.eye(3), K, (640, 480), cv2.CV_32FC1)
+    moments = cv2.moments(cv2.remap(image, *maps, cv2.INTER_LINEAR))
+    centre = np.array([moments["m10"], moments["m01"]]) / moments["m00"]
+    np.testing.assert_allclose(straight.project(dot), centre, atol=0.3)
+
+
+@pytest.mark.parametrize("model", [name for name in LENSES if name != "none"])
+def test_pixels_that_no_ray_reaches_do_no_harm(model):
+    camera = Camera(640, 480, K, LENSES[model], model)
+    far = camera.normalise(np.array([[1e6, -1e6], [-1e4, 5.0]]))
+    assert far.shape == (2, 2)
 
 
 def test_a_distorting_lens_moves_points_off_axis_only():

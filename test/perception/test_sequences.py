@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ pytest.importorskip("moderngl", reason="the renderer needs moderngl (extra `trai
 pytest.importorskip("scipy", reason="the renderer needs SciPy (extra `train`)")
 
 from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.hand_size import SizeCalibration, hand_length
 from h2onet_ros.perception.pipeline import HandPipeline, PipelineConfig
 from h2onet_ros.perception.types import Frame, FrameResult, GivenRegion, Hand, Region
@@ -137,6 +139,37 @@ def test_wrists_are_where_a_hand_of_usual_size_would_be(engine, perform, camera)
     errors = wrist_errors(run(engine, shown), shown)
     distance = shown[0].hands[0].posed.joints[0, 2]
     assert np.median(np.linalg.norm(errors, axis=1)) < WITHOUT_DEPTH * distance
+
+
+LENSES = {
+    "plumb_bob": np.array([-0.32, 0.09, 0.002, -0.001, 0.0]),
+    "rational_polynomial": np.array([0.3, 0.05, 0.0, 0.0, 0.0, 0.7, 0.1, 0.0]),
+    "equidistant": np.array([0.02, -0.01, 0.0, 0.0]),
+}
+
+
+def bent(one: Shown, camera: Camera) -> Shown:
+    """The same moment seen through a lens that distorts."""
+    pixels = np.stack(np.meshgrid(np.arange(camera.width), np.arange(camera.height)), -1)
+    rays = camera.normalise(pixels.reshape(-1, 2)).reshape(*pixels.shape[:2], 2)
+    source = (rays * one.frame.camera.focal + one.frame.camera.principal_point).astype(np.float32)
+    rgb = cv2.remap(one.frame.rgb, source, None, cv2.INTER_LINEAR)
+    depth = cv2.remap(one.frame.depth, source, None, cv2.INTER_NEAREST)
+    hands = [replace(h, image_points=camera.project(h.posed.joints)) for h in one.hands]
+    return Shown(replace(one.frame, rgb=rgb, depth=depth, camera=camera), hands)
+
+
+@pytest.mark.parametrize("model", LENSES)
+def test_lenses_that_distort_leave_hands_where_they_are(engine, perform, model):
+    """Points are rectified, not images; the crops show the hands as the lens has them."""
+    straight = perform("wide")
+    camera = replace(straight[0].frame.camera, distortion=LENSES[model], distortion_model=model)
+    shown = [bent(one, camera) for one in straight]
+    moved = np.linalg.norm(shown[0].hands[0].image_points - straight[0].hands[0].image_points, axis=1)
+    assert moved.max() > 4
+    errors = wrist_errors(run(engine, shown, depth=True), shown)
+    assert len(errors) > 1.2 * len(shown)
+    assert np.median(np.linalg.norm(errors, axis=1)) < 1.25 * WITH_DEPTH
 
 
 def test_two_hands_keep_their_places_to_each_other(engine, perform):
