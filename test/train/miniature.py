@@ -186,6 +186,7 @@ def _add_broken(tree: Miniature, clip: Clip, images: list[dict], annotations: li
         "points": "from the projected",
         "focal": "not positive",
         "other hand": "mm from",
+        "hole": "is damaged",
     }
     for number, (fault, words) in enumerate(reasons.items()):
         path = _add_dexycb(tree, BROKEN_SEQUENCE, number, clip.frame(0.1), images, annotations)
@@ -202,6 +203,8 @@ def _add_broken(tree: Miniature, clip: Clip, images: list[dict], annotations: li
             cv2.imwrite(str(path), np.zeros((240, 320, 3), np.uint8))
         elif fault == "not a picture":
             path.write_bytes(b"<html>" + content)
+        elif fault == "hole":
+            path.write_bytes(content[: len(content) // 3] + content[len(content) // 2 :])
         elif fault == "NaN":
             entry["joints_coord_cam"][7][1] = float("nan")
         elif fault == "empty":

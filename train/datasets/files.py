@@ -6,9 +6,11 @@ import json
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from train.datasets.base import DataSetError
 from train.datasets.layout import OCCLUSION_KEYS
@@ -16,7 +18,8 @@ from train.datasets.layout import OCCLUSION_KEYS
 HAND_LEVEL = 200
 """Segmentations mark the hand with values above this; below lie objects, and what JPEG makes of edges."""
 
-_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG"
+_ENDS = {_JPEG: b"\xff\xd9", _PNG: b"IEND"}
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -25,7 +28,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     Raises:
         DataSetError: it is missing, damaged, cut short or of another size.
     """
-    image = _decode(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = _decode(path, "RGB")
     if size is not None and image.shape[1::-1] != tuple(size):
         raise DataSetError(
             f"{path} has {image.shape[1]} x {image.shape[0]} pixels, expected {size[0]} x {size[1]}"
@@ -49,9 +52,7 @@ def read_segmentation(path: Path, size: tuple[int, int], channel: int = 0) -> np
         if marks.shape != (size[1], size[0]):
             raise DataSetError(f"{path}: 'seg' has the shape {marks.shape}, expected {(size[1], size[0])}")
         return marks > HAND_LEVEL
-    picture = _decode(path, cv2.IMREAD_UNCHANGED)
-    marks = picture if picture.ndim == 2 else picture[..., channel]
-    hand = marks > HAND_LEVEL
+    hand = _decode(path, "BGR")[..., channel] > HAND_LEVEL
     if hand.shape != (size[1], size[0]):
         # Thresholded first: interpolation between hand and background would shave the hand's edge.
         hand = cv2.resize(hand.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
@@ -79,9 +80,8 @@ def read_occlusion(path: Path) -> np.ndarray:
     return values
 
 
-def _decode(path: Path, flags: int) -> np.ndarray:
+def _decode(path: Path, colours: Literal["RGB", "BGR"]) -> np.ndarray:
     content = _content(path)
-    # OpenCV decodes what there is of a picture cut short and fills the rest with grey.
     start = next((mark for mark in _ENDS if content.startswith(mark)), None)
     if start is None:
         raise DataSetError(f"{path} is neither a JPEG nor a PNG file; download it again")
@@ -89,7 +89,14 @@ def _decode(path: Path, flags: int) -> np.ndarray:
         raise DataSetError(
             f"{path} is cut short ({len(content)} bytes without an end mark); download it again"
         )
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    if start == _JPEG:
+        # OpenCV decodes what there is of a damaged JPEG and makes up the rest; strict decoding refuses it.
+        try:
+            return simplejpeg.decode_jpeg(content, colorspace=colours, strict=True)
+        except ValueError as error:
+            raise DataSetError(f"{path} is damaged ({error}); download it again") from error
+    flags = cv2.IMREAD_COLOR_RGB if colours == "RGB" else cv2.IMREAD_COLOR
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise DataSetError(f"{path} is damaged and cannot be decoded; download it again")
     return image
