@@ -32,11 +32,13 @@ class EngineOptions:
         threads: processor threads of one network run.
         precision: "auto" (the engine's default), "float32", "bfloat16" or "float16", where the engine has it.
         cache_folder: for compiled networks; None does without.
+        hands: how many to compute at once where an engine must know it.
     """
 
     threads: int = 1
     precision: str = "auto"
     cache_folder: Path | None = None
+    hands: int = 1
 
     def precision_or(self, default: str) -> str:
         return default if self.precision == "auto" else self.precision
@@ -65,7 +67,9 @@ def _openvino(bundle: WeightsBundle, options: EngineOptions) -> Engine:
     from h2onet_ros.engines.openvino import OpenVinoEngine, supports_bfloat16
 
     fastest = "bfloat16" if supports_bfloat16() else "float32"
-    return OpenVinoEngine(bundle, options.threads, options.precision_or(fastest), options.cache)
+    return OpenVinoEngine(
+        bundle, options.threads, options.precision_or(fastest), options.cache, options.hands
+    )
 
 
 def _tensorrt(bundle: WeightsBundle, options: EngineOptions) -> Engine:
@@ -104,6 +108,7 @@ def create_engine(
     threads: int = 1,
     precision: str = "auto",
     cache_folder: str | Path | None = "default",
+    hands: int = 1,
 ) -> Engine:
     """An engine for a bundle.
 
@@ -113,16 +118,18 @@ def create_engine(
         threads: processor threads of one network run. One is the robust choice beside other programs.
         precision: "auto" for the engine's own default, or "float32", "bfloat16", "float16" where it has it.
         cache_folder: for compiled networks; "default" is the user's cache folder, None does without.
+        hands: how many are usually in sight. Every engine takes any number; OpenVINO computes as many at once
+            as named here, at the cost of memory for each (200 MB at width 1).
 
     Raises:
         EngineError: unknown name, library absent, or the engine refuses the bundle or the precision.
     """
     if name not in ("auto", *ENGINE_NAMES):
         raise EngineError(f"unknown engine {name!r}; choose auto, {', '.join(ENGINE_NAMES)}")
-    if threads < 1:
-        raise EngineError(f"threads must be at least 1, got {threads}")
+    if threads < 1 or hands < 1:
+        raise EngineError(f"threads and hands must be at least 1, got {threads} and {hands}")
     folder = default_cache_folder() if cache_folder == "default" else cache_folder
-    options = EngineOptions(threads, precision, None if folder is None else Path(folder))
+    options = EngineOptions(threads, precision, None if folder is None else Path(folder), hands)
     if name == "auto":
         return _best(bundle, options)
     engine = _FACTORIES[name](bundle, options)

@@ -32,12 +32,14 @@ class SpiralConv(nn.Module):
 
     Args:
         spirals: (V, K) vertex indices.
+        relu: whether a ReLU follows.
     """
 
     indices: Tensor
 
-    def __init__(self, cin: int, cout: int, spirals: np.ndarray) -> None:
+    def __init__(self, cin: int, cout: int, spirals: np.ndarray, relu: bool = False) -> None:
         super().__init__()
+        self.relu = relu
         self.vertices, self.length = spirals.shape
         self.channels = cin * self.length
         self.register_buffer(
@@ -49,8 +51,9 @@ class SpiralConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, V, cin) to (B, V, cout)."""
-        gathered = x.index_select(1, self.indices)
-        return self.layer(gathered.reshape(-1, self.vertices, self.channels))
+        # All vertices of the batch as the rows of one matrix: engines then fuse product, bias and ReLU.
+        rows = self.layer(x.index_select(1, self.indices).reshape(-1, self.channels))
+        return (F.relu(rows) if self.relu else rows).reshape(-1, self.vertices, self.layer.out_features)
 
 
 class SpiralDeblock(nn.Module):
@@ -61,11 +64,11 @@ class SpiralDeblock(nn.Module):
     def __init__(self, cin: int, cout: int, spirals: np.ndarray, upsample: np.ndarray) -> None:
         super().__init__()
         self.register_buffer("matrix", torch.as_tensor(upsample, dtype=torch.float32), persistent=False)
-        self.conv = SpiralConv(cin, cout, spirals)
+        self.conv = SpiralConv(cin, cout, spirals, relu=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, V_coarse, cin) to (B, V_fine, cout)."""
-        return F.relu(self.conv(torch.matmul(self.matrix, x)))
+        return self.conv(torch.matmul(self.matrix, x))
 
 
 class MeshDecoder(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import pairwise
 
 import numpy as np
@@ -81,13 +82,15 @@ class FingerFusion(nn.Module):
     def __init__(self, config: H2ONetConfig, spirals: np.ndarray, vertex_part: np.ndarray) -> None:
         super().__init__()
         c = config.vertex_features
+        # Named as in the published weights, which count the ReLUs.
         self.block = nn.Sequential(
-            SpiralConv(2 * c, 2 * c, spirals),
-            nn.ReLU(),
-            SpiralConv(2 * c, c, spirals),
-            nn.ReLU(),
-            SpiralConv(c, c, spirals),
-            nn.ReLU(),
+            OrderedDict(
+                {
+                    "0": SpiralConv(2 * c, 2 * c, spirals, relu=True),
+                    "2": SpiralConv(2 * c, c, spirals, relu=True),
+                    "4": SpiralConv(c, c, spirals, relu=True),
+                }
+            )
         )
         self.head = SpiralConv(c, 3, spirals)
         self.register_buffer(
@@ -127,7 +130,8 @@ def choose_unoccluded(
     Returns:
         (B, D), rows of `features`.
     """
-    hidden = [(x[:, 1, :FINGERS] > x[:, 0, :FINGERS]).all(1, keepdim=True) for x in logits]
+    fingers = torch.stack(logits)[..., :FINGERS]
+    hidden = (fingers[:, :, 1] > fingers[:, :, 0]).all(2, keepdim=True)
     now, short, long = features
     past = torch.where(hidden[1], torch.where(hidden[2], now, long), short)
     return torch.where(hidden[0], past, now)

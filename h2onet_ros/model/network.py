@@ -192,9 +192,12 @@ class H2ONet(nn.Module):
             vertices = vertices + self._vertex_offset(now, short, long)
             offset_6d = self._offset_6d(now, short, long)
         with _full_precision(vertices.device):
-            rotation = rotation_from_6d(rotation_6d.float())
             if self.config.multi_frame:
-                rotation = rotation_from_6d(offset_6d.float()) @ rotation
+                # Both at once: two dozen small steps fewer for an engine.
+                rotation, offset = rotation_from_6d(torch.stack((rotation_6d, offset_6d)).float()).unbind()
+                rotation = offset @ rotation
+            else:
+                rotation = rotation_from_6d(rotation_6d.float())
             joints = self.joints(vertices)
             turned = rotation.transpose(1, 2)
             wrist = joints[:, :1]
