@@ -40,9 +40,9 @@ class Finder:
     def __init__(self, tracker: Tracker, palm_threshold: float, threads: int) -> None:
         self._tracker = tracker
         self._detector = PalmDetector(threshold=palm_threshold, threads=threads)
-        worker = ThreadPoolExecutor(1, thread_name_prefix="perception")
-        self._search = PalmSearch(self._detector, worker)
-        self._check = RegionCheck(HandCheck(threads=threads), worker)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="perception")
+        self._search = PalmSearch(self._detector, self._worker)
+        self._check = RegionCheck(HandCheck(threads=threads), self._worker)
 
     @property
     def palm_threshold(self) -> float:
@@ -57,6 +57,10 @@ class Finder:
         """Forget what is under way."""
         self._search.reset()
         self._check.reset()
+
+    def close(self) -> None:
+        """End the thread of the background, after what it is doing."""
+        self._worker.shutdown(cancel_futures=True)
 
     def find(self, rgb: NDArray[np.uint8]) -> None:
         """Look for palms in the image `(H, W, 3)` if that is worth its cost, and check hands."""

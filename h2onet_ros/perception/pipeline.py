@@ -125,6 +125,10 @@ class HandPipeline:
         with self._orders:
             self._must_reset = True
 
+    def close(self) -> None:
+        """End the thread beside; no frame may be processed afterwards."""
+        self._finder.close()
+
     def process(self, frame: Frame, regions: Sequence[GivenRegion] | None = None) -> FrameResult:
         """The hands of one frame.
 

@@ -135,6 +135,19 @@ def test_orders_may_come_from_other_threads(engine, frames):
         thread.join()
 
 
+def test_a_closed_pipeline_leaves_no_thread(engine, frames):
+    def threads() -> set[threading.Thread]:
+        return {t for t in threading.enumerate() if t.name.startswith("perception")}
+
+    before = threads()
+    pipeline = HandPipeline(engine)
+    for frame in frames[:4]:
+        pipeline.process(frame)
+    assert len(threads() - before) == 1
+    pipeline.close()
+    assert threads() <= before
+
+
 def test_a_reset_forgets_all_hands_at_the_next_frame(engine, frames):
     pipeline = HandPipeline(engine)
     old = {h.track_id for f in frames[:4] for h in pipeline.process(f).hands}
