@@ -19,6 +19,7 @@ from rosbags.typesys.store import Typestore
 from h2onet_ros.bag.errors import BagError
 from h2onet_ros.bag.mcap_salvage import SalvagedMcap, is_complete
 from h2onet_ros.bag.message_types import COMPRESSED_IMAGE, IMAGE, create_typestore
+from h2onet_ros.bag.sqlite_salvage import SalvagedSqlite
 
 _ENDINGS = (".mcap", ".db3")
 _EXPECTED = "Give a rosbag2 folder (with metadata.yaml), an .mcap file or a .db3 file."
@@ -195,8 +196,21 @@ class BagReader:
                 f"{path} was not closed by its recorder: reading its {count} whole messages, "
                 f"{storage.lost_bytes} bytes at its end are lost."
             )
-        else:
+            return
+        try:
             self._storages.append(_Rosbags(path, self._typestore, self.warnings))
+        except BagError as error:
+            if path.suffix != ".db3":
+                raise
+            try:
+                storage_of_rows = _SalvagedRows(path)
+            except BagError:
+                raise error from None
+            self._storages.append(storage_of_rows)
+            self.warnings.append(
+                f"{path} is damaged: reading its {storage_of_rows.count} intact messages; "
+                f"{storage_of_rows.unreadable} between them and perhaps some at its end are lost."
+            )
 
     def _merge_topics(self) -> None:
         for storage in self._storages:
@@ -236,14 +250,20 @@ class _Rosbags:
                 at_last[connection.topic] += 1
                 yield Message(connection.topic, connection.msgtype, time_ns, bytes(data))
         except Exception as error:
-            if self._path.suffix != ".mcap":
+            if self._path.suffix not in _ENDINGS:
                 raise BagError(f"The recording {self._path} is damaged: {error}") from error
             yield from self._after_damage(topics, last, at_last)
 
     def _after_damage(self, topics: set[str], last: int, at_last: Counter[str]) -> Iterator[Message]:
-        """The messages from the time `last` on, of which some were given, without the damaged chunks."""
-        intact = _Salvaged(self._path, self._typestore)
-        warning = f"{self._path} is damaged inside: {intact.lost_bytes} bytes of it are lost."
+        """The messages from the time `last` on, of which some were given, without the damaged ones."""
+        intact: _Salvaged | _SalvagedRows
+        if self._path.suffix == ".mcap":
+            intact = _Salvaged(self._path, self._typestore)
+            lost = f"{intact.lost_bytes} bytes"
+        else:
+            intact = _SalvagedRows(self._path)
+            lost = f"{intact.unreadable} messages"
+        warning = f"{self._path} is damaged inside: {lost} of it are lost."
         if warning not in self._warnings:
             self._warnings.append(warning)
         for message in intact.messages(topics):
@@ -274,6 +294,27 @@ class _Salvaged:
         for channel, time_ns, data in self._mcap.messages(channels):
             topic = self._mcap.topics[channel]
             yield Message(topic.name, topic.message_type, time_ns, data)
+
+    def close(self) -> None:
+        pass
+
+
+class _SalvagedRows:
+    """What is intact of a damaged .db3 file; rosbag2 stores no definitions in it."""
+
+    def __init__(self, path: Path) -> None:
+        self._rows = SalvagedSqlite(path)
+        self.unreadable = self._rows.unreadable
+        self.count = sum(self._rows.counts.values())
+        self.topics = [
+            Topic(name, kind, self._rows.counts[identity])
+            for identity, (name, kind) in self._rows.topics.items()
+        ]
+
+    def messages(self, topics: set[str]) -> Iterator[Message]:
+        wanted = {identity for identity, (name, _) in self._rows.topics.items() if name in topics}
+        for identity, time_ns, data in self._rows.messages(wanted):
+            yield Message(*self._rows.topics[identity], time_ns, data)
 
     def close(self) -> None:
         pass

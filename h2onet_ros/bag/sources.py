@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -212,7 +213,10 @@ class BagSource:
         self.info_topic = _camera_info_topic(self.topic.name, self.bag)
         self.frame_count = self.topic.message_count
         self.is_compressed = self.topic.message_type == COMPRESSED_IMAGE
-        times = [picture.time for picture, _ in zip(self.pictures(), range(100))]
+        times = []
+        with suppress(BagError):  # Damage is told when the images are wanted.
+            for picture, _ in zip(self.pictures(), range(100)):
+                times.append(picture.time)
         steps = np.diff(times)
         self.frame_rate = float(SECOND / np.median(steps)) if len(steps) and np.median(steps) > 0 else 30.0
         self.description = (
@@ -223,13 +227,21 @@ class BagSource:
     def pictures(self) -> Iterator[Picture]:
         topics = [self.topic.name] + ([self.info_topic] if self.info_topic else [])
         # The images before the first camera info have the same camera.
-        info = next(self.bag.messages([self.info_topic])) if self.info_topic else None
+        info = next(self.bag.messages([self.info_topic]), None) if self.info_topic else None
         clock = _Clock()
+        # An image waits for the next message: its camera info may come right behind it.
+        waiting: Message | None = None
         for message in self.bag.messages(topics):
-            if message.topic == self.info_topic:
+            is_info = message.topic == self.info_topic
+            if is_info and (waiting is None or _same_stamp(message, waiting)):
                 info = message
-            else:
-                yield Picture(clock.advance(message), image=message, camera_info=info)
+            if waiting is not None:
+                yield Picture(clock.advance(waiting), image=waiting, camera_info=info)
+            if is_info:
+                info = message
+            waiting = None if is_info else message
+        if waiting is not None:
+            yield Picture(clock.advance(waiting), image=waiting, camera_info=info)
 
     def deserialize(self, message: Message) -> Any:
         """See `BagReader.deserialize`."""
@@ -256,6 +268,13 @@ class BagSource:
         return images[0]
 
 
+def _same_stamp(a: Message, b: Message) -> bool:
+    try:
+        return header_stamp(a.data) == header_stamp(b.data)
+    except ValueError:
+        return False
+
+
 class _Clock:
     """Turns the stamps of images into nanoseconds since the first."""
 
@@ -279,7 +298,7 @@ class _Clock:
 
 
 def _camera_info_topic(image_topic: str, bag: BagReader) -> str | None:
-    """The camera info beside an image topic (image_transport's convention), or the only one there is."""
+    """The camera info beside an image topic (image_transport's convention), or else of its frame."""
     infos = [
         topic.name
         for topic in bag.topics.values()
@@ -290,7 +309,18 @@ def _camera_info_topic(image_topic: str, bag: BagReader) -> str | None:
     for name in beside:
         if name in infos:
             return name
-    return infos[0] if len(infos) == 1 else None
+    frame = _frame(image_topic, bag) if infos else None
+    of_frame = [name for name in infos if _frame(name, bag) == frame]
+    return of_frame[0] if len(of_frame) == 1 else None
+
+
+def _frame(topic: str, bag: BagReader) -> str | None:
+    """The frame of a topic's first message, None where it cannot be read."""
+    with suppress(BagError):
+        for message in bag.messages([topic]):
+            frame: str = bag.deserialize(message).header.frame_id
+            return frame
+    return None
 
 
 def _cameras() -> str:

@@ -162,10 +162,7 @@ class _Evaluation:
 
     def __exit__(self, *unused: object) -> None:
         self._behind.close()
-        self._guard(self._bag.close)
-        self._guard(self._table.close)
-        if self._video:
-            self._guard(self._video.close)
+        self._guard(self._close)
 
     def process(
         self,
@@ -201,12 +198,15 @@ class _Evaluation:
                     if self._done > checkpoint.images and time.monotonic() - saved > PERIOD:
                         self._save(checkpoint, pipeline)
                         saved = time.monotonic()
-                self._behind.finish()
-                self._is_complete = not self._is_interrupted
+                if self._is_interrupted:
+                    if self._done > checkpoint.images:
+                        self._save(checkpoint, pipeline)
+                else:
+                    self._behind.finish()
+                    self._close()
+                    self._is_complete = True
             except BagError as error:  # No room, as a rule: what was written before counts.
                 self._add_problem(str(error))
-            if not self._is_complete and self._done > checkpoint.images:
-                self._save(checkpoint, pipeline)
         self._seconds = time.monotonic() - start
 
     def conclude(self, bag: Path, what: dict[str, Any], checkpoint: Checkpoint) -> EvaluationResult:
@@ -329,6 +329,13 @@ class _Evaluation:
         except BagError as error:  # The video is the least of it.
             self._video = None
             self._add_problem(str(error))
+
+    def _close(self) -> None:
+        """Finish the files. All of them, also where one cannot be: its error comes out then."""
+        with ExitStack() as stack:
+            for file in (self._video, self._table, self._bag):
+                if file is not None:
+                    stack.callback(file.close)
 
     def _save(self, checkpoint: Checkpoint, pipeline: HandPipeline) -> None:
         try:
