@@ -1,7 +1,7 @@
 """Run the pipeline over a video and judge it by MediaPipe's landmark network.
 
     pip download --no-deps mediapipe==0.10.21
-    python -m train.check_video VIDEO --wheel mediapipe-0.10.21-*.whl [--bundle FOLDER] [--overlay OUT.mp4]
+    python -m train.check_video VIDEO --mediapipe mediapipe-0.10.21-*.whl [--overlay OUT.mp4]
 
 Prints how many frames had a hand, how long identities lasted, the mean distance between the projected joints
 and the network's points (in parts of the longer side of the hand's box), and where the time went.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.hand.topology import HandTopology
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.draw import draw_overlay
 from h2onet_ros.perception.pipeline import HandPipeline, PipelineConfig
@@ -58,12 +59,38 @@ def distances(frame: Frame, result: FrameResult, judge: LandmarkNetwork) -> list
     return found
 
 
+def follow(
+    frames: Iterable[Frame],
+    pipeline: HandPipeline,
+    judge: LandmarkNetwork | None,
+    every: int,
+    seen: Callable[[Frame, FrameResult], None] = lambda frame, result: None,
+) -> tuple[list[FrameResult], dict[int, list[tuple[float, float]]]]:
+    """Run the pipeline over frames; results of all, and `distances` of every so many, by frame number.
+
+    `seen` is called with every frame and its result.
+    """
+    results: list[FrameResult] = []
+    judged = {}
+    for index, frame in enumerate(frames):
+        results.append(pipeline.process(frame))
+        seen(frame, results[-1])
+        if judge and index % every == 0:
+            judged[index] = distances(frame, results[-1], judge)
+    return results, judged
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("video", type=Path)
-    parser.add_argument("--wheel", type=Path, help="mediapipe-0.10.21 wheel; without it nothing is judged")
+    parser.add_argument(
+        "--mediapipe",
+        type=Path,
+        metavar="WHEEL_OR_FILE",
+        help="mediapipe-0.10.21 wheel, or hand_landmark_full.tflite; without it nothing is judged",
+    )
     parser.add_argument("--bundle", type=Path, default=default_bundle_path())
     parser.add_argument("--hands", type=int, default=2, help="most hands to follow")
     parser.add_argument("--every", type=int, default=5, help="judge every so many frames")
@@ -73,24 +100,29 @@ def main() -> None:
 
     bundle = WeightsBundle.load(options.bundle)
     pipeline = HandPipeline(create_engine(bundle), PipelineConfig(max_hands=options.hands))
-    judge = LandmarkNetwork(options.wheel) if options.wheel else None
-    writer, results, judged = None, [], []
-    for index, frame in enumerate(read_frames(options.video, options.frames)):
-        result = pipeline.process(frame)
-        results.append(result)
-        if judge and index % options.every == 0:
-            judged += distances(frame, result, judge)
-        if options.overlay:
-            image = draw_overlay(
-                frame.rgb, result.hands, frame.camera, bundle.topology.faces, bundle.topology.face_part
-            )
-            if writer is None:
-                size = frame.camera.width, frame.camera.height
-                writer = cv2.VideoWriter(str(options.overlay), cv2.VideoWriter.fourcc(*"mp4v"), 30, size)
-            writer.write(np.ascontiguousarray(image[..., ::-1]))
-    if writer:
+    judge = LandmarkNetwork(options.mediapipe) if options.mediapipe else None
+    writer: cv2.VideoWriter | None = None
+
+    def write(frame: Frame, result: FrameResult) -> None:
+        nonlocal writer
+        if writer is None:
+            size = frame.camera.width, frame.camera.height
+            writer = cv2.VideoWriter(str(options.overlay), cv2.VideoWriter.fourcc(*"mp4v"), 30, size)
+        writer.write(overlay(frame, result, bundle.topology))
+
+    frames = read_frames(options.video, options.frames)
+    more = {"seen": write} if options.overlay else {}
+    results, judged = follow(frames, pipeline, judge, options.every, **more)
+    if writer is not None:
         writer.release()
-    print(json.dumps(summary(results, np.array(judged).reshape(-1, 2)), indent=2))
+    errors = np.array([pair for pairs in judged.values() for pair in pairs])
+    print(json.dumps(summary(results, errors.reshape(-1, 2)), indent=2))
+
+
+def overlay(frame: Frame, result: FrameResult, topology: HandTopology) -> np.ndarray:
+    """The frame with the hands drawn over it, BGR."""
+    image = draw_overlay(frame.rgb, result.hands, frame.camera, topology.faces, topology.face_part)
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def summary(results: list[FrameResult], judged: np.ndarray) -> dict[str, object]:

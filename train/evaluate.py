@@ -11,6 +11,12 @@ Rendered hands (`--test`): `synthetic_single` leaves out the past: how much wors
 is what the past is good for. Crops are centred on the true joints; `jittered` ones vary as a tracker's
 regions do. `--count 256` gives the figures that a run logs as its validation.
 
+`--mediapipe` measures MediaPipe's landmark network on the same rendered hands (2D and 3D) and photographs
+(2D; their points are its own, so there it shows how well it repeats itself). A video is followed as the node does,
+as it is and mirrored, and judged by that network; `jitter` is how much a hand trembles that keeps still
+(pictures of the video shown over and over with a camera's noise). `python -m train.model_card` puts the
+figures of `--json` into docs/weights.md.
+
 DexYCB and HO3D: errors in millimetres with the wrists together, MPJPE and MPVPE, plain and after Procrustes
 alignment (`pa_`), area under the PCK curve of 0 to 50 mm, F-scores at 5 and 15 mm, accuracy and F1 of the
 occlusion of each finger; all of it also by how many fingers are hidden (none, 1 or 2, 3 to 5). HO3D's
@@ -27,11 +33,12 @@ from pathlib import Path
 
 import cv2
 
-from h2onet_ros.engines import BundleError, EngineError, WeightsBundle
+from h2onet_ros.engines import BundleError, EngineError, WeightsBundle, create_engine
 from h2onet_ros.hand.model import HandModelError
 from train.checkpoint import TrainingError
 from train.data import SyntheticSource
 from train.datasets import DataSetError, HandDataset, open_dataset
+from train.detector.landmarks import LandmarkNetwork
 from train.evaluation.ho3d import write_submission
 from train.evaluation.open_hand import evaluate_real, evaluate_synthetic, held_out_photographs
 from train.evaluation.predictors import Subject, bundle_subject, run_subject
@@ -72,7 +79,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="do without occlusion labels (made by train.label_occlusion)",
     )
     sets.add_argument("--video", type=Path)
-    sets.add_argument("--wheel", type=Path, help="mediapipe-0.10.21 wheel, judges the video")
+    sets.add_argument(
+        "--mediapipe",
+        type=Path,
+        metavar="WHEEL_OR_FILE",
+        help="mediapipe-0.10.21 wheel, or hand_landmark_full.tflite: judges the video, and is measured "
+        "beside the network on --test and --real",
+    )
     sets.add_argument("--count", type=int, help="only so many samples of each set")
     parser.add_argument("--engine", default="onnxruntime", help="that runs the bundle (see docs/weights.md)")
     parser.add_argument(
@@ -89,8 +102,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     arguments = parser.parse_args(argv)
-    if arguments.video and not (arguments.bundle and arguments.wheel):
-        parser.error("--video needs --bundle and --wheel")
+    if arguments.video and not (arguments.bundle and arguments.mediapipe):
+        parser.error("--video needs --bundle and --mediapipe")
     if (arguments.dexycb or arguments.ho3d) and not arguments.mano:
         parser.error("--dexycb and --ho3d need --mano MANO_RIGHT.pkl")
     if arguments.submission and not arguments.ho3d:
@@ -123,9 +136,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     for name, samples in found.worst.items():
         worst = ", ".join(f"{sample} {error:.1f}" for sample, error in list(samples.items())[:3])
         print(f"worst of {name} (PA-MPJPE, mm): {worst}")
-    if arguments.video:
-        bundle = WeightsBundle.load(arguments.bundle)
-        print(json.dumps(evaluate_video(bundle, arguments.video, arguments.wheel), indent=1))
     if arguments.json:
         arguments.json.write_text(json.dumps(flat(found.figures), indent=1) + "\n")
     if arguments.pictures:
@@ -136,16 +146,20 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _measure(subject: Subject, arguments: argparse.Namespace) -> Found:
     regressor, faces = subject.topology.joint_regressor, subject.topology.faces
+    rival = LandmarkNetwork(arguments.mediapipe) if arguments.mediapipe else None
     found = Found({}, {})
     if arguments.test:
         source = SyntheticSource(arguments.test)
-        found.add(evaluate_synthetic(subject.predictor, source, regressor, faces, arguments.count))
+        found.add(evaluate_synthetic(subject.predictor, source, regressor, faces, arguments.count, rival))
     if arguments.real:
         photographs = held_out_photographs(arguments.real, arguments.fits)
-        found.add(evaluate_real(subject.predictor, photographs, regressor, faces, arguments.count))
+        found.add(evaluate_real(subject.predictor, photographs, regressor, faces, arguments.count, rival))
     if arguments.dexycb or arguments.ho3d:
         split = arguments.split or ("test" if arguments.dexycb else "val")
         found.add(evaluate_published(subject, _published(arguments, split), arguments.count))
+    if arguments.video and rival:
+        engine = create_engine(WeightsBundle.load(arguments.bundle), arguments.engine)
+        found.add(evaluate_video(engine, subject.topology, arguments.video, rival))
     return found
 
 

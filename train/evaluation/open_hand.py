@@ -8,6 +8,8 @@ import numpy as np
 
 from h2onet_ros.hand.model import open_hand
 from train.data import RealSource, SyntheticSource
+from train.detector.landmarks import LandmarkNetwork
+from train.evaluation.landmarks import predict_landmarks
 from train.evaluation.metrics import metrics_2d, metrics_3d, uv_errors
 from train.evaluation.pictures import draw_predictions
 from train.evaluation.predictions import (
@@ -29,9 +31,14 @@ SHOWN = 24
 
 
 def evaluate_synthetic(
-    predictor: Predictor, source: SyntheticSource, regressor: np.ndarray, faces: np.ndarray, count: int | None
+    predictor: Predictor,
+    source: SyntheticSource,
+    regressor: np.ndarray,
+    faces: np.ndarray,
+    count: int | None,
+    rival: LandmarkNetwork | None = None,
 ) -> Found:
-    """Rendered hands, with and without the past, on all and on occluded hands."""
+    """Rendered hands, with and without the past, on all and on occluded hands; MediaPipe's beside ours."""
     samples = list(Samples(source, 3, first(source, count)))
     hidden = np.array([sample[0].occlusion[:5].sum() >= OCCLUDED_FINGERS for sample in samples])
     triplets = np.array([len(sample) == 3 for sample in samples])
@@ -45,6 +52,12 @@ def evaluate_synthetic(
             figures[f"{name}_occluded"] = metrics_3d(part) | metrics_2d(part)
         if not forget:
             pictures[name] = draw_predictions(p, samples, np.arange(min(SHOWN, len(samples))), faces)
+    if rival:
+        p = predict_landmarks(rival, samples, open_hand().standard_regressor())
+        figures["synthetic_mediapipe"] = metrics_3d(p) | metrics_2d(p)
+        if (hidden & triplets).any():
+            part = p.select(hidden & triplets)
+            figures["synthetic_mediapipe_occluded"] = metrics_3d(part) | metrics_2d(part)
     p = predict(predictor, samples, regressor, jitter=TRACKING)
     figures["synthetic_jittered"] = metrics_3d(p) | metrics_2d(p)
     return Found(figures, pictures)
@@ -58,9 +71,17 @@ def held_out_photographs(crops: Path, fits: Path | None) -> RealSource:
 
 
 def evaluate_real(
-    predictor: Predictor, source: RealSource, regressor: np.ndarray, faces: np.ndarray, count: int | None
+    predictor: Predictor,
+    source: RealSource,
+    regressor: np.ndarray,
+    faces: np.ndarray,
+    count: int | None,
+    rival: LandmarkNetwork | None = None,
 ) -> Found:
-    """Photographs: image points, of all hands and by side."""
+    """Photographs: image points, of all hands and by side; MediaPipe's beside ours.
+
+    The true points are MediaPipe's own, of its last pass: what is told of it is how well it repeats itself.
+    """
     rows = spread(source, count)
     samples = Samples(source, 1, rows)
     p = predict(predictor, samples, regressor)
@@ -72,6 +93,8 @@ def evaluate_real(
     for side, chosen in (("left", mirrored), ("right", ~mirrored)):
         if chosen.any():
             figures[f"real_{side}"] = metrics_2d(p.select(chosen))
+    if rival:
+        figures["real_mediapipe"] = metrics_2d(predict_landmarks(rival, samples))
     typical = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).round().astype(int)
     worst = np.argsort(-uv_errors(p))[:SHOWN]
     return Found(
