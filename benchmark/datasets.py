@@ -1,5 +1,7 @@
 """Loading of published data sets, and occlusion labels: pictures a second of one core's time.
 
+    python -m benchmark.datasets
+
 Miniature DexYCB (JPEG) and HO3D (PNG) trees of 640 x 480 pictures are written to a temporary folder. Rates
 count processor time, so that other work on the machine matters little; elapsed time stands beside them.
 """
