@@ -118,13 +118,17 @@ class BagReader:
         raise BagError(f"There is no topic {name} in {self.path}; it has {self.describe_topics()}.{hint}")
 
     def image_topics(self) -> list[Topic]:
-        """Topics of images, raw or compressed, that have messages; the fullest first."""
+        """Topics of images, raw or compressed, that have messages; the fullest first.
+
+        Topics of depth, which are images too, are left out where there are others: names tell (REP 118).
+        """
         images = [
             topic
             for topic in self.topics.values()
             if topic.message_type in (IMAGE, COMPRESSED_IMAGE) and topic.message_count
         ]
-        return sorted(images, key=lambda topic: -topic.message_count)
+        seen = [topic for topic in images if "depth" not in topic.name.lower()]
+        return sorted(seen or images, key=lambda topic: -topic.message_count)
 
     def describe_topics(self) -> str:
         """The topics in words, for messages to people."""

@@ -136,6 +136,13 @@ def test_the_camera_info_of_the_images_comes_along_from_the_first_one_on(
     assert {picture.camera_info.topic for picture in source.pictures()} == {info_topic}
 
 
+def test_depth_is_not_taken_for_the_camera(tmp_path, maker):
+    entries = [*image_entries(maker, 9, "/aligned_depth_to_color/image_raw"), *image_entries(maker, 5)]
+    path = write_bag(tmp_path / "bag", entries, maker)
+    assert "topic /camera/image_raw (5 images" in BagSource(path).description
+    assert "(9 images" in BagSource(path, "/aligned_depth_to_color/image_raw").description
+
+
 def test_the_fullest_image_topic_is_played_unless_one_is_named(tmp_path, maker):
     entries = [*image_entries(maker, 3, "/left"), *image_entries(maker, 5, "/right")]
     path = write_bag(tmp_path / "bag", entries, maker)
