@@ -176,6 +176,9 @@ class CameraInput:
         self._subscriptions[topic] = (subscription, reliability)
 
     def _on_incompatible(self, topic: str, policy: Any) -> None:
+        if self._parameters.input_reliability == "auto":
+            # A camera that came again with another offer; `look_at_publishers` follows it.
+            return
         name = qos_policy_name_from_kind(policy)
         text = (
             f"a publisher on {topic} offers another {name} than this node asks for, so nothing comes from "

@@ -218,6 +218,10 @@ class Dialogue:
         self._make = rgb_to_compressed if compressed else rgb_to_image
         self.stamp = 1_700_000_000_000_000_000
 
+    def set_reliability(self, reliability: QoSReliabilityPolicy) -> None:
+        """Of the camera's publishers when they come the next time."""
+        self._qos = QoSProfile(depth=50, reliability=reliability)
+
     def start_camera(self) -> None:
         """The camera's publishers come."""
         self.images = self.peer.node.create_publisher(self._image_kind, self._image_topic, self._qos)
