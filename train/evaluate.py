@@ -12,8 +12,8 @@ is what the past is good for. Crops are centred on the true joints; `jittered` o
 regions do. `--count 256` gives the figures that a run logs as its validation.
 
 `--mediapipe` measures MediaPipe's landmark network on the same rendered hands (2D and 3D) and photographs
-(2D; their points are its own, so there it shows how well it repeats itself). A video is followed as the node does,
-as it is and mirrored, and judged by that network; `jitter` is how much a hand trembles that keeps still
+(2D; their points are its own, so there it shows how well it repeats itself). A video is followed as the node
+does, as it is and mirrored, and judged by that network; `jitter` is how much a hand trembles that keeps still
 (pictures of the video shown over and over with a camera's noise). `python -m train.model_card` puts the
 figures of `--json` into docs/weights.md.
 
