@@ -32,7 +32,14 @@ ROS_PACKAGES = {path.parent.name for path in CHECKOUT.glob("*_msgs/package.xml")
 }
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "ruamel": "ruamel.yaml"}
 # Imported only where they are asked for: by the training side, and by engines that somebody chose.
-OPTIONAL = {"onnx": "train", "openvino": "openvino", "safetensors": "train", "torch": "train"}
+OPTIONAL = {
+    "onnx": "train",
+    "openvino": "openvino",
+    "pyarrow": "evaluate",
+    "ray": "ray",
+    "safetensors": "train",
+    "torch": "train",
+}
 
 
 def imported_modules(folder: Path) -> set[str]:
