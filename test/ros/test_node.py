@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from sensor_msgs.msg import Image, PointCloud2
 from talk import FOCAL, FRAME_ID, Dialogue
 from visualization_msgs.msg import Marker, MarkerArray
 
-from h2onet_msgs.msg import MeshTopology
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.image import image_to_rgb
 from h2onet_ros.ros.messages import (
@@ -67,25 +65,6 @@ def test_a_real_hand_comes_out_as_hands_markers_points_and_overlay(start_node, d
     assert changed.mean() < 0.5
 
 
-def test_images_that_cannot_be_read_are_told_of_and_the_next_one_is_answered(
-    start_node, dialogue, hand_frames
-):
-    node = start_node()
-    dialogue.wait_until_connected()
-    height, width = hand_frames[0].shape[:2]
-    dialogue.send_info(width, height)
-    depth = Image(height=2, width=2, encoding="32FC1", step=8, data=bytes(16), header=dialogue.next_header())
-    dialogue.images.publish(depth)
-    line = node.wait_for_line("image dropped")
-    assert "32FC1" in line and "rgb8" in line
-    dialogue.ask(hand_frames[0])
-    dialogue.send_info(2 * width, height)
-    dialogue.send(hand_frames[0])
-    dialogue.send_info(width, height)
-    dialogue.ask(hand_frames[1])
-    assert node.process.poll() is None
-
-
 def test_an_uncalibrated_camera_is_assumed_with_one_warning(start_node, dialogue, hand_frames):
     node = start_node("-p", "assumed_field_of_view_deg:=75.0")
     dialogue.wait_until_connected()
@@ -121,33 +100,6 @@ def test_a_late_node_takes_the_newest_image_and_counts_the_others(start_node, di
     assert len(burst) + skipped <= len(stamps) + 4
     got = [stamp_from_message(message.header.stamp) for message in burst]
     assert got == sorted(got)
-
-
-def test_nothing_is_done_that_nobody_wants(start_node, peer, hand_frames):
-    node = start_node("-p", "camera_info_wait_s:=0.0")
-    dialogue = Dialogue(peer)
-    dialogue.wait_until_connected()
-    dialogue.ask(hand_frames[0])
-    answered = len(dialogue.hands)
-    for subscription in [s for s in peer.node.subscriptions if s.topic_name == "/hand_mesh_node/hands"]:
-        peer.node.destroy_subscription(subscription)
-    watcher = peer.collect(MeshTopology, "/hand_mesh_node/topology", latched=True)
-    assert peer.wait_until(lambda: watcher and not peer.node.count_subscribers("/hand_mesh_node/hands"))
-    for rgb in hand_frames:
-        dialogue.send(rgb)
-    assert node.interrupt() == 0
-    summary = next(line for line in node.lines if "processed" in line)
-    assert int(re.findall(r"processed (\d+) images", summary)[0]) <= answered + 2
-
-
-def test_meshes_are_left_out_where_not_wanted(start_node, dialogue, hand_frames):
-    start_node("-p", "publish_vertices:=false", "-p", "publish_overlay:=false")
-    dialogue.wait_until_connected()
-    for rgb in hand_frames[:5]:
-        answer = dialogue.ask(rgb)
-    assert answer.hands and not any(hand.vertices for hand in answer.hands)
-    topics = {name for name, _ in dialogue.peer.node.get_topic_names_and_types()}
-    assert "/hand_mesh_node/markers" in topics and "/hand_mesh_node/overlay" not in topics
 
 
 def cpu_seconds(pid: int) -> float:

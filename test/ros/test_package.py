@@ -33,6 +33,7 @@ ROS_PACKAGES = {path.parent.name for path in CHECKOUT.glob("*_msgs/package.xml")
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "ruamel": "ruamel.yaml"}
 # Imported only where they are asked for: by the training side, and by engines that somebody chose.
 OPTIONAL = {
+    "nncf": "int8",
     "onnx": "train",
     "openvino": "openvino",
     "pyarrow": "evaluate",

@@ -84,10 +84,14 @@ def test_publishing_switches_act_at_once(settings_of, hand_frames):
     assert answer.hands[0].vertices
     assert peer.wait_until(lambda: bool(markers))
 
-    assert all(r.successful for r in peer.set(publish_vertices=False, publish_markers=False))
+    switches = {"publish_vertices": False, "publish_markers": False, "publish_overlay": False}
+    assert all(r.successful for r in peer.set(**switches))
     answer = dialogue.ask(hand_frames[3])
     assert answer.hands and not answer.hands[0].vertices
-    assert peer.wait_until(lambda: not peer.node.count_publishers("/hand_mesh_node/markers"))
+    gone = ("markers", "overlay", "overlay/compressed")
+    assert peer.wait_until(
+        lambda: not any(peer.node.count_publishers(f"/hand_mesh_node/{name}") for name in gone)
+    )
 
     markers.clear()
     assert peer.set(publish_markers=True)[0].successful
