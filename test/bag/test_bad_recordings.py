@@ -174,6 +174,20 @@ def test_corrupt_images_are_counted_in_the_report(tmp_path, run):
     assert json.loads((result.out / "run.json").read_text())["problems"] == result.problems
 
 
+def test_a_recording_without_one_readable_image_is_told(tmp_path, run):
+    result = run(recordings.write(tmp_path / "bag", recordings.camera_messages([None] * 3)), report=True)
+    assert (result.metrics["images"], result.metrics["coverage"], result.exit_code) == (0, None, 1)
+    assert "3 images could not be read" in (result.out / "report.html").read_text()
+
+
+def test_stamps_that_go_back_are_processed_and_noted(tmp_path, run):
+    messages = recordings.camera_messages(IMAGES[:4])
+    times = [recordings.stamp(10 + i) for i in range(4)]
+    again = [(topic, kind, time, data) for (topic, kind, _, data), time in zip(messages, times, strict=True)]
+    result = run(recordings.write(tmp_path / "bag", messages + again))
+    assert result.metrics["images"] == 8 and result.exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("frame", "shift", "complaint"),
     [("map", 0, "is in the frame 'map'"), ("camera", 10**10, "--truth-offset -10.0")],

@@ -3,6 +3,8 @@
 import itertools
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -228,3 +230,21 @@ def test_going_on_after_a_stop_gives_the_same_as_not_stopping(bag, evaluated, tm
     before = (out / "hands.mcap").stat().st_mtime_ns
     assert evaluate(bag, out, resume).metrics == result.metrics
     assert (out / "hands.mcap").stat().st_mtime_ns == before
+
+
+def test_a_killed_evaluation_can_be_finished(bag, evaluated, tmp_path):
+    """Killed without a chance to tidy up, ten images in, and a checkpoint at each image."""
+    program = (
+        "import os, sys; import h2onet_ros.bag.evaluation.run as run; run.PERIOD = 0.0; "
+        "from h2onet_ros.bag.evaluation.settings import EvaluationSettings; "
+        "run.evaluate(sys.argv[1], sys.argv[2], EvaluationSettings(engine='onnxruntime', report=False), "
+        "on_progress=lambda done, expected: os._exit(9) if done == 10 else None)"
+    )
+    out = tmp_path / "out"
+    killed = subprocess.run([sys.executable, "-c", program, str(bag), str(out)], cwd=DEMO.parents[2])
+    assert killed.returncode == 9 and not (out / "metrics.json").exists()
+    result = evaluate(
+        bag, out, SETTINGS.replace(existing="resume", video=False, with_images=False, report=False)
+    )
+    assert result.exit_code == 0
+    assert (out / "metrics.json").read_bytes() == (evaluated.out / "metrics.json").read_bytes()

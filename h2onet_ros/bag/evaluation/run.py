@@ -144,6 +144,8 @@ class _Evaluation:
         self._problems: list[str] = []
         self._unreadable = 0
         self._first_unreadable = ""
+        self._warned = 0
+        self._first_warning = ""
         self._times = array("d")
         self._seconds = 0.0
         self._done = 0
@@ -301,6 +303,8 @@ class _Evaluation:
                 checkpoint.restore(pipeline)
         else:
             result = pipeline.process(image.frame)
+        self._warned += bool(result.warnings)
+        self._first_warning = self._first_warning or " ".join(result.warnings)
         self._done += 1
         self._behind.do(self._take, image, result)
 
@@ -369,6 +373,8 @@ class _Evaluation:
                 f"{self._settings.assumed_field_of_view_deg:g} degrees is assumed, so distances are a guess. "
                 "Give a calibration with --calibration."
             )
+        if self._warned:
+            notes.append(f"The pipeline warned of {self._warned} images, first: {self._first_warning}")
         if len(self._images.sizes) > 1:
             sizes = ", ".join(f"{count} of {w} x {h}" for (w, h), count in self._images.sizes.items())
             notes.append(f"The images change their size: {sizes}. Hands are found anew after each change.")
