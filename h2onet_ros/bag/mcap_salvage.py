@@ -67,6 +67,7 @@ class SalvagedMcap:
         counts: messages by channel number.
         lost_bytes: how much of the file could not be used: damaged chunks, and all from the first record on
             that was cut off.
+        is_whole: the file lacks nothing but its index.
 
     Raises:
         BagError: for a file that is no MCAP file, or is cut off before its first topic.
@@ -78,6 +79,7 @@ class SalvagedMcap:
         self.counts: Counter[int] = Counter()
         self._units: list[_Unit] = []
         self._schemas: dict[int, tuple[str, str, str]] = {}
+        self.is_whole = False
         size = path.stat().st_size
         with path.open("rb") as file:
             if file.read(_MAGIC_SIZE) != mcap.MAGIC:
@@ -119,6 +121,7 @@ class SalvagedMcap:
             except _DamagedError:
                 return lost + size - begin
             if opcode == mcap.DATA_END:
+                self.is_whole = lost == 0
                 return lost
             try:
                 self._take(opcode, content, begin)

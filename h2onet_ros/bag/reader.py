@@ -195,6 +195,9 @@ class BagReader:
         if path.suffix == ".mcap" and not is_complete(path):
             storage = _Salvaged(path, self._typestore)
             self._storages.append(storage)
+            if storage.is_whole:
+                self.notes.append(f"{path} has no index: it was read from its start, nothing is lost.")
+                return
             count = sum(topic.message_count for topic in storage.topics)
             self.warnings.append(
                 f"{path} was not closed by its recorder: reading its {count} whole messages, "
@@ -286,7 +289,7 @@ class _Salvaged:
 
     def __init__(self, path: Path, typestore: Typestore) -> None:
         self._mcap = SalvagedMcap(path)
-        self.lost_bytes = self._mcap.lost_bytes
+        self.lost_bytes, self.is_whole = self._mcap.lost_bytes, self._mcap.is_whole
         self.topics = []
         for channel, topic in self._mcap.topics.items():
             if topic.definition and topic.message_type not in typestore.types:

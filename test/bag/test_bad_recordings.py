@@ -86,7 +86,8 @@ def test_an_mcap_without_an_index_is_read_from_its_start(tmp_path, run):
     assert 0 < summary < footer
     file.write_bytes(data[:summary] + b"\x02" + struct.pack("<QQQI", 20, 0, 0, 0) + data[-8:])
     result = run(file)
-    assert result.metrics["images"] == 12 and result.metrics["is_complete"]
+    assert result.metrics["images"] == 12 and result.exit_code == 0
+    assert "has no index" in result.run["notes"][0]
 
 
 def test_a_recording_cut_off_gives_what_is_in_it_and_exit_code_1(tmp_path, run):
@@ -186,6 +187,7 @@ def test_stamps_that_go_back_are_processed_and_noted(tmp_path, run):
     again = [(topic, kind, time, data) for (topic, kind, _, data), time in zip(messages, times, strict=True)]
     result = run(recordings.write(tmp_path / "bag", messages + again))
     assert result.metrics["images"] == 8 and result.exit_code == 0
+    assert any("The pipeline warned of 1 images" in note for note in result.run["notes"])
 
 
 @pytest.mark.parametrize(
