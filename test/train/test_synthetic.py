@@ -15,7 +15,9 @@ pytest.importorskip("scipy", reason="the renderer needs SciPy (extra `train`)")
 from h2onet_ros.hand.model import open_hand
 from train.synthetic import assemble, labels, recording, render, shards
 from train.synthetic.backgrounds import Panorama
-from train.synthetic.poses import PoseSampler, forward_kinematics, penetration
+from train.synthetic.flesh import forward_kinematics, penetration
+from train.synthetic.grip import close_around
+from train.synthetic.poses import PoseSampler
 from train.synthetic.renderer import Shot
 
 COUNT = 12
@@ -39,9 +41,14 @@ def data_set(factory, tmp_path_factory):
     return shards.ShardSet(folder)
 
 
-def test_poses_stay_within_the_limits_and_fingers_apart():
-    hand = open_hand()
-    sampler, rng = PoseSampler(hand), np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def sampler():
+    """One for all tests: its libraries of thumbs take seconds."""
+    return PoseSampler(open_hand())
+
+
+def test_poses_stay_within_the_limits_and_fingers_apart(sampler):
+    hand, rng = open_hand(), np.random.default_rng(0)
     angles = np.stack([sampler.draw(rng) for _ in range(60)])
     assert (angles >= hand.pose_limits[..., 0] - 1e-6).all()
     assert (angles <= hand.pose_limits[..., 1] + 1e-6).all()
@@ -50,18 +57,45 @@ def test_poses_stay_within_the_limits_and_fingers_apart():
     assert np.quantile(penetration(joints), 0.95) < 0.006
 
 
-def test_pinching_brings_thumb_and_index_finger_together():
-    hand = open_hand()
-    sampler, rng = PoseSampler(hand), np.random.default_rng(1)
+def test_pinching_brings_thumb_and_index_finger_together(sampler):
+    hand, rng = open_hand(), np.random.default_rng(1)
     angles = np.stack([sampler.draw(rng, "pinch") for _ in range(20)])
     joints = forward_kinematics(hand, hand.pose_from_angles(angles))
     gap = np.linalg.norm(joints[:, 4] - joints[:, 8], axis=1)
     assert np.median(gap) < 0.025
 
 
-def test_forward_kinematics_agrees_with_the_hand_model():
+def test_fists_are_drawn_as_often_as_other_hands_and_closed(sampler):
+    hand, rng = open_hand(), np.random.default_rng(3)
+    posed = hand.pose(hand.pose_from_angles(np.stack([sampler.draw(rng) for _ in range(100)])))
+    tips, knuckles = posed.joints[:, [8, 12, 16, 20]], posed.joints[:, [5, 9, 13, 17]]
+    folded = np.linalg.norm(tips - knuckles, axis=-1) < 0.05
+    assert 0.1 < folded.all(1).mean() < 0.4
+    assert folded.any(1).mean() < 0.9
+
+
+@pytest.mark.parametrize(("radius", "ball"), [(0.012, False), (0.03, False), (0.03, True)])
+def test_a_hand_closes_around_what_it_holds(sampler, radius, ball):
+    """Judged by the mesh: most fingers touch the thing's surface, and hardly a vertex is inside."""
     hand = open_hand()
-    pose = hand.pose_from_angles(PoseSampler(hand).draw(np.random.default_rng(2))[None])
+    touching, inside = [], []
+    for seed in range(6):
+        grip = close_around(sampler, np.random.default_rng(seed), radius, ball)
+        posed = hand.pose(hand.pose_from_angles(grip.angles[None]))
+        away = posed.vertices[0] - posed.joints[0, 0] - grip.centre
+        if not ball:
+            away -= (away @ grip.axis)[:, None] * grip.axis
+        outside = np.linalg.norm(away, axis=1) - radius
+        nearest = [outside[hand.vertex_part == finger].min() for finger in range(5)]
+        touching.append(np.sum(np.abs(nearest) < 0.006))
+        inside.append((outside < -0.006).mean())
+    assert np.mean(touching) >= 3
+    assert np.mean(inside) < 0.02
+
+
+def test_forward_kinematics_agrees_with_the_hand_model(sampler):
+    hand = open_hand()
+    pose = hand.pose_from_angles(sampler.draw(np.random.default_rng(2))[None])
     expected = hand.pose(pose).joints
     np.testing.assert_allclose(forward_kinematics(hand, pose)[:, 1:4], expected[:, 1:4], atol=1e-5)
     tips = [4, 8, 12, 16, 20]

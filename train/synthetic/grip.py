@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.synthetic.poses import FINGERS, SOFTNESS, THUMB, PoseSampler, forward_kinematics, penetration
+from train.synthetic.flesh import SOFTNESS, THUMB, forward_kinematics, penetration
+from train.synthetic.poses import FINGERS, PoseSampler
 
 # Flesh (metres) between bone and thing.
 _PALM_FLESH, _FINGER_FLESH, _THUMB_FLESH = 0.012, 0.0075, 0.0085

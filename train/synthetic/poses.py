@@ -12,99 +12,43 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from h2onet_ros.hand.joints import MANO_TO_STANDARD
 from h2onet_ros.hand.model import HandModel
+from train.synthetic.flesh import (
+    INDEX,
+    LITTLE,
+    MIDDLE,
+    RING,
+    SOFTNESS,
+    THUMB,
+    forward_kinematics,
+    penetration,
+    thumb_gap,
+)
 
-INDEX, MIDDLE, LITTLE, RING, THUMB = 1, 4, 7, 10, 13
 FINGERS = (INDEX, MIDDLE, RING, LITTLE)
 
-# Radii (metres) of the flesh around a finger's three phalanges and around a metacarpal bone.
-_PHALANX_RADII = (0.0085, 0.0075, 0.0065)
-_THUMB_RADII = (0.0095, 0.009, 0.008)
-_METACARPAL_RADIUS = 0.011
-# A fist's fingertips press into the palm beside the bone: to fingers it is only so thick.
-_METACARPAL_RADIUS_TO_FINGERS = 0.004
-# Flesh gives way: skin may overlap by this much (metres) before a pose counts as impossible.
-SOFTNESS = 0.0055
-_POINTS_PER_BONE = 4
+# How the thumb is drawn: for the five angles of `place_thumb` a distribution and its two numbers, degrees.
+_THUMBS = {
+    "any": (("uniform", -28, 35), ("uniform", -18, 28), ("uniform", -25, 25), ("uniform", -8, 40),
+            ("uniform", -15, 60)),
+    "relaxed": (("normal", 5, 12), ("normal", 8, 10), ("normal", 5, 10), ("normal", 10, 10),
+                ("normal", 15, 15)),
+    "spread": (("uniform", -28, 10), ("uniform", -15, 28), ("normal", 0, 10), ("normal", 0, 7),
+               ("normal", 0, 10)),
+    "beside a fist": (("uniform", -15, 15), ("uniform", -12, 12), ("normal", 0, 8), ("normal", 0, 8),
+                      ("normal", 10, 12)),
+    "counting": (("uniform", -28, 5), ("uniform", -15, 25), ("normal", 0, 10), ("normal", 0, 8),
+                 ("normal", 0, 12)),
+    "up": (("uniform", -29, -12), ("uniform", -15, 10), ("normal", 0, 8), ("normal", -5, 5),
+           ("normal", -5, 8)),
+    "opposed": (("normal", 8, 10), ("normal", 20, 6), ("normal", 15, 8), ("normal", 10, 8),
+                ("normal", 22, 10)),
+}  # fmt: skip
 
 
 def _degrees(*angles: float) -> np.ndarray:
     return np.radians(np.asarray(angles, dtype=np.float64))
-
-
-def forward_kinematics(hand: HandModel, pose: np.ndarray) -> np.ndarray:
-    """The 21 joints `(n, 21, 3)` in metres of the mean hand under poses `(n, 16, 3)` of rotation vectors."""
-    rest = np.asarray(hand.joint_regressor, np.float64) @ np.asarray(hand.template, np.float64)
-    tips = np.asarray(hand.template, np.float64)[np.asarray(hand.tip_vertices)]
-    local = Rotation.from_rotvec(pose.reshape(-1, 3)).as_matrix().reshape(-1, 16, 3, 3)
-    world, joints = np.empty_like(local), np.empty((len(local), 21, 3))
-    world[:, 0], joints[:, 0] = local[:, 0], rest[0]
-    for j in range(1, 16):
-        parent = int(hand.parents[j])
-        joints[:, j] = joints[:, parent] + world[:, parent] @ (rest[j] - rest[parent])
-        world[:, j] = world[:, parent] @ local[:, j]
-    for finger, last in enumerate((THUMB + 2, INDEX + 2, MIDDLE + 2, RING + 2, LITTLE + 2)):
-        joints[:, 16 + finger] = joints[:, last] + world[:, last] @ (tips[finger] - rest[last])
-    return joints[:, MANO_TO_STANDARD]
-
-
-def penetration(joints: np.ndarray) -> np.ndarray:
-    """Deepest overlap in metres `(n,)` between the flesh of different fingers, or of fingers and the palm.
-
-    `joints` is `(n, 21, 3)` in standard order. Every bone is a row of spheres.
-    """
-    return np.maximum(0.0, -_gaps(joints)[0].min(axis=1))
-
-
-def thumb_gap(joints: np.ndarray) -> np.ndarray:
-    """Least distance in metres `(n,)` of the thumb's outer two bones from fingers and palm, less the flesh.
-
-    Negative where they press into each other. `joints` is `(n, 21, 3)` in standard order.
-    """
-    gaps, first_bone, _ = _gaps(joints)
-    # Pairs are ordered, and the thumb's bones are the first three.
-    return gaps[:, (first_bone == 1) | (first_bone == 2)].min(axis=1)
-
-
-def _gaps(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distances `(n, pairs)` between the flesh of bones that may not overlap, and the bones of each pair."""
-    starts, ends, radii, groups = [], [], [], []
-    for finger in range(5):
-        base = 1 + 4 * finger
-        for k in range(3):
-            starts.append(base + k)
-            ends.append(base + k + 1)
-            radii.append((_THUMB_RADII if finger == 0 else _PHALANX_RADII)[k])
-            groups.append(finger)
-    for finger in range(1, 5):
-        starts.append(0)
-        ends.append(1 + 4 * finger)
-        radii.append(_METACARPAL_RADIUS)
-        groups.append(5)
-    along = (np.arange(_POINTS_PER_BONE) + 0.5) / _POINTS_PER_BONE
-    points = joints[:, starts, None] * (1 - along[:, None]) + joints[:, ends, None] * along[:, None]
-    points = points.reshape(len(joints), -1, 3).astype(np.float32)
-    radius = np.repeat(np.asarray(radii, np.float32), _POINTS_PER_BONE)
-    group = np.repeat(groups, _POINTS_PER_BONE)
-    bone = np.repeat(np.arange(len(radii)), _POINTS_PER_BONE)
-    phalanx = bone % 3
-    first, second = np.nonzero(np.triu(group[:, None] != group[None, :]))
-    # A finger's first phalanx starts inside the palm by nature.
-    to_palm = (group[first] == 5) | (group[second] == 5)
-    proximal = ((group[first] < 5) & (phalanx[first] == 0)) | ((group[second] < 5) & (phalanx[second] == 0))
-    keep = ~(to_palm & proximal)
-    # Neighbouring first phalanges touch along their whole length in a closed hand.
-    both_proximal = (phalanx[first] == 0) & (phalanx[second] == 0) & ~to_palm
-    keep &= ~both_proximal
-    first, second = first[keep], second[keep]
-    reach = radius[first] + radius[second]
-    finger_to_palm = (group[second] == 5) & (group[first] > 0)
-    reach -= finger_to_palm * np.float32(_METACARPAL_RADIUS - _METACARPAL_RADIUS_TO_FINGERS)
-    between = points[:, first] - points[:, second]
-    return np.sqrt(np.einsum("npk,npk->np", between, between)) - reach, bone[first], bone[second]
 
 
 @dataclass
@@ -201,15 +145,9 @@ class PoseSampler:
         angles[THUMB] = _degrees(flexion, abduction, twist)
         angles[THUMB + 1, 0], angles[THUMB + 2, 0] = _degrees(mcp, ip)
 
-    def _random_thumb(self, rng: np.random.Generator) -> Callable[[np.ndarray], None]:
-        values = (
-            rng.uniform(-28, 35),
-            rng.uniform(-18, 28),
-            rng.uniform(-25, 25),
-            rng.uniform(-8, 40),
-            rng.uniform(-15, 60),
-        )
-        return lambda angles: self.place_thumb(angles, *values)
+    def _draw_thumb(self, angles: np.ndarray, how: str, rng: np.random.Generator) -> None:
+        """Place the thumb at random as `_THUMBS` says."""
+        self.place_thumb(angles, *(getattr(rng, kind)(a, b) for kind, a, b in _THUMBS[how]))
 
     def _relaxed(self, rng: np.random.Generator) -> np.ndarray:
         angles = np.zeros((16, 3))
@@ -218,14 +156,7 @@ class PoseSampler:
         for k, finger in enumerate(FINGERS):
             self.bend(angles, finger, mcp + slope * k + rng.normal(0, 6), pip + slope * k + rng.normal(0, 8))
         self.fan(angles, rng.normal(2, 5), rng)
-        self.place_thumb(
-            angles,
-            rng.normal(5, 12),
-            rng.normal(8, 10),
-            rng.normal(5, 10),
-            rng.normal(10, 10),
-            rng.normal(15, 15),
-        )
+        self._draw_thumb(angles, "relaxed", rng)
         return angles
 
     def _open(self, rng: np.random.Generator) -> np.ndarray:
@@ -233,14 +164,7 @@ class PoseSampler:
         for finger in FINGERS:
             self.bend(angles, finger, rng.normal(0, 6), rng.normal(3, 5), rng.normal(2, 4))
         self.fan(angles, rng.uniform(-3, 17), rng)
-        self.place_thumb(
-            angles,
-            rng.uniform(-28, 10),
-            rng.uniform(-15, 28),
-            rng.normal(0, 10),
-            rng.normal(0, 7),
-            rng.normal(0, 10),
-        )
+        self._draw_thumb(angles, "spread", rng)
         return angles
 
     def _fist(self, rng: np.random.Generator) -> np.ndarray:
@@ -258,14 +182,7 @@ class PoseSampler:
         if rng.random() < 0.75:
             self._rest_thumb(angles, (0, 0, 0, 0), rng)
         else:
-            self.place_thumb(
-                angles,
-                rng.uniform(-15, 15),
-                rng.uniform(-12, 12),
-                rng.normal(0, 8),
-                rng.normal(0, 8),
-                rng.normal(10, 12),
-            )
+            self._draw_thumb(angles, "beside a fist", rng)
         return angles
 
     def _counting(self, rng: np.random.Generator) -> np.ndarray:
@@ -295,14 +212,7 @@ class PoseSampler:
         if rng.random() < 0.6:
             self._rest_thumb(angles, stretched, rng)
         else:
-            self.place_thumb(
-                angles,
-                rng.uniform(-28, 5),
-                rng.uniform(-15, 25),
-                rng.normal(0, 10),
-                rng.normal(0, 8),
-                rng.normal(0, 12),
-            )
+            self._draw_thumb(angles, "counting", rng)
         return angles
 
     def _rest_thumb(self, angles: np.ndarray, stretched: tuple[int, ...], rng: np.random.Generator) -> None:
@@ -334,14 +244,7 @@ class PoseSampler:
 
     def _thumb_up(self, rng: np.random.Generator) -> np.ndarray:
         angles = self._fist(rng)
-        self.place_thumb(
-            angles,
-            rng.uniform(-29, -12),
-            rng.uniform(-15, 10),
-            rng.normal(0, 8),
-            rng.normal(-5, 5),
-            rng.normal(-5, 8),
-        )
+        self._draw_thumb(angles, "up", rng)
         return angles
 
     def _hook(self, rng: np.random.Generator) -> np.ndarray:
@@ -354,7 +257,7 @@ class PoseSampler:
         for finger in FINGERS:
             self.bend(angles, finger, mcp + rng.normal(0, 5), pip + rng.normal(0, 6))
         self.fan(angles, rng.uniform(-2, 12), rng)
-        self._random_thumb(rng)(angles)
+        self._draw_thumb(angles, "any", rng)
         return angles
 
     def _grasp(self, rng: np.random.Generator) -> np.ndarray:
@@ -365,14 +268,7 @@ class PoseSampler:
         for k, finger in enumerate(FINGERS):
             self.bend(angles, finger, mcp + 2 * k + rng.normal(0, 4), pip + 2 * k + rng.normal(0, 5))
         self.fan(angles, 10 * width + rng.normal(0, 2), rng)
-        self.place_thumb(
-            angles,
-            rng.normal(8, 10),
-            rng.normal(20, 6),
-            rng.normal(15, 8),
-            rng.normal(10, 8),
-            rng.normal(22, 10),
-        )
+        self._draw_thumb(angles, "opposed", rng)
         return angles
 
     def _loose(self, rng: np.random.Generator) -> np.ndarray:
@@ -384,7 +280,7 @@ class PoseSampler:
         for k, finger in enumerate(FINGERS):
             self.bend(angles, finger, mcp[k], pip[k], 0.55 * pip[k] + rng.normal(0, 6))
         self.fan(angles, rng.uniform(-6, 14), rng)
-        self._random_thumb(rng)(angles)
+        self._draw_thumb(angles, "any", rng)
         return angles
 
     def _blend(self, rng: np.random.Generator) -> np.ndarray:
