@@ -141,7 +141,8 @@ class CameraInput:
             self._faults.report(
                 "several cameras",
                 f"expected one publisher on {self.image_topic}, found {publishers}; images of another frame "
-                "or size than the first camera's are dropped. Give each camera its own topic and node",
+                "or size than the first camera's are dropped. Give each camera its own topic and node (a "
+                "camera that was killed counts for some seconds, too)",
                 drops_image=False,
             )
         self.publishers = publishers

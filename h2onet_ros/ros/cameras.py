@@ -41,8 +41,10 @@ class CameraSource:
             self._info = info
             self._arrived.set()
 
-    def change(self, rectified: bool, assumed_field_of_view: float) -> None:
+    def change(self, rectified: bool, assumed_field_of_view: float, wait: float) -> None:
         """Make the cameras of further images with other settings."""
+        if self._wait:
+            self._wait = wait
         if (rectified, assumed_field_of_view) != (self._rectified, self._field_of_view):
             self._rectified, self._field_of_view = rectified, assumed_field_of_view
             self._made_from = None

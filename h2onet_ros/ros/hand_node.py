@@ -64,6 +64,7 @@ class _Loaded:
 class _Running:
     """What activating makes and deactivating takes away."""
 
+    images: ImageQueue[tuple[Image | CompressedImage, int, int]]
     cameras: CameraSource
     camera_input: CameraInput
     worker: HandWorker
@@ -221,7 +222,7 @@ class HandMeshNode(LifecycleNode):
             self.get_clock(),
             self.get_logger(),
         )
-        self._running = _Running(cameras, camera_input, worker)
+        self._running = _Running(images, cameras, camera_input, worker)
         worker.start()
         loaded.outputs.announce()
         self._keep_house()
@@ -289,7 +290,9 @@ class HandMeshNode(LifecycleNode):
             self._running.cameras.change(
                 parameters.rectified,
                 float(np.radians(parameters.assumed_field_of_view_deg)),
+                parameters.camera_info_wait_s,
             )
+            self._running.images.max_wait = parameters.max_wait_s
             self._running.camera_input.change(parameters)
         return SetParametersResult(successful=True)
 

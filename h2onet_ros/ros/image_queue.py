@@ -21,12 +21,15 @@ class ImageQueue(Generic[T]):
         max_wait: seconds after which an item is skipped if a newer one is there; 0 gives the newest only.
         capacity: items kept at most.
         clock: monotonic seconds.
+
+    Attributes:
+        max_wait: may be changed at any time.
     """
 
     def __init__(
         self, max_wait: float, capacity: int = 8, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._max_wait = max_wait
+        self.max_wait = max_wait
         self._capacity = capacity
         self._clock = clock
         self._condition = threading.Condition()
@@ -48,7 +51,7 @@ class ImageQueue(Generic[T]):
             self._condition.wait_for(lambda: self._closed or self._items)
             if self._closed:
                 return None
-            oldest = self._clock() - self._max_wait
+            oldest = self._clock() - self.max_wait
             while len(self._items) > 1 and self._items[0][0] <= oldest:
                 self._skip()
             skipped, self._skipped = self._skipped, 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from talk import FOCAL, FRAME_ID, Conversation, Dialogue
+from talk import CHECKOUT, FOCAL, FRAME_ID, Conversation, Dialogue
 
+from h2onet_ros.ros.environment import local_environment
 from h2onet_ros.ros.image import rgb_to_compressed, rgb_to_image
 from h2onet_ros.ros.messages import stamp_from_message
 
@@ -144,13 +147,39 @@ def test_time_that_goes_back_starts_afresh(conversation, hand_frames):
     dialogue.stamp += 10**10
 
 
-def test_a_camera_that_goes_and_comes_again(conversation, hand_frames):
+CAMERA = """
+import sys, time
+import numpy as np, rclpy
+from std_msgs.msg import Header
+from sensor_msgs.msg import Image
+from h2onet_ros.ros.image import rgb_to_image
+rclpy.init()
+node = rclpy.create_node("camera")
+publisher = node.create_publisher(Image, "image", 5)
+rgb = np.zeros((360, 640, 3), np.uint8)
+while True:
+    header = Header(stamp=node.get_clock().now().to_msg(), frame_id="camera_optical")
+    publisher.publish(rgb_to_image(rgb, header))
+    rclpy.spin_once(node, timeout_sec=0.05)
+"""
+
+
+def test_a_camera_that_is_killed_and_started_again(conversation, hand_frames):
     dialogue, peer = conversation.dialogue, conversation.peer
     dialogue.send_info(WIDTH, HEIGHT)
-    dialogue.ask(hand_frames[0])
     dialogue.stop_camera()
-    assert peer.wait_until(lambda: not peer.node.count_publishers("/image"))
-    dialogue.start_camera()
+    environment = local_environment(domain_id=conversation.domain)
+    try:
+        for _ in range(2):
+            count = len(dialogue.hands)
+            camera = subprocess.Popen([sys.executable, "-c", CAMERA], cwd=CHECKOUT, env=environment)
+            try:
+                assert peer.wait_until(lambda count=count: len(dialogue.hands) > count + 3)
+            finally:
+                camera.kill()
+                camera.wait()
+    finally:
+        dialogue.start_camera()
     assert peer.wait_until(lambda: dialogue.images.get_subscription_count() > 0)
     dialogue.send_info(WIDTH, HEIGHT)
     assert dialogue.ask(hand_frames[0]).image_width == WIDTH
@@ -160,6 +189,7 @@ def test_a_second_camera_on_the_topic_is_told_of_and_its_images_are_dropped(conv
     dialogue, peer = conversation.dialogue, conversation.peer
     dialogue.send_info(WIDTH, HEIGHT)
     dialogue.ask(hand_frames[0])
+    publishers = peer.node.count_publishers("/image")
     second = peer.node.create_publisher(Image, "image", 10)
     conversation.process.wait_for_line("several cameras")
     dialogue.ask(hand_frames[0])
@@ -172,7 +202,7 @@ def test_a_second_camera_on_the_topic_is_told_of_and_its_images_are_dropped(conv
     assert {message.header.frame_id for message in dialogue.hands[-3:]} == {FRAME_ID}
     assert stamp_from_message(header.stamp) not in dialogue.stamps()
     peer.node.destroy_publisher(second)
-    assert peer.wait_until(lambda: peer.node.count_publishers("/image") == 1)
+    assert peer.wait_until(lambda: peer.node.count_publishers("/image") <= publishers)
 
 
 def test_a_subscriber_that_vanishes(conversation, hand_frames):
