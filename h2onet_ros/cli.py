@@ -13,6 +13,7 @@ from importlib import import_module
 
 COMMANDS = {
     "evaluate-bag": ("h2onet_ros.bag.evaluate", "hands of a recording, without ROS, with figures"),
+    "compare": ("h2onet_ros.bag.comparison.command", "two evaluations of one recording side by side"),
     "make-bag": ("h2onet_ros.bag.make_bag", "a recording of a video, of pictures, or of rendered hands"),
     "demo": ("h2onet_ros.ros.demo", "a camera, the hand node and a recorder, over DDS on this machine"),
     "weights": ("h2onet_ros.weights", "weights bundles: info, export, import of published checkpoints"),

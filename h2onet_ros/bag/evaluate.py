@@ -25,7 +25,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from h2onet_ros.bag.evaluation.settings import EXIT_USAGE, TRUTH_TOPIC, EvaluationSettings, topic_folder
+from h2onet_ros.bag.evaluation.settings import (
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    TRUTH_TOPIC,
+    EvaluationSettings,
+    topic_folder,
+)
 
 PROGRAM = "h2onet evaluate-bag"
 ALL = "all"
@@ -215,7 +221,8 @@ def _evaluate_many(
     out = options.out or Path("output") / "evaluation"
     try:
         jobs = make_jobs(find_recordings(options.bags, options.list), out, settings, topics_of)
-        return evaluate_many(jobs, out, options.workers, options.ray, lambda: bool(interruption))
+        code = evaluate_many(jobs, out, options.workers, options.ray, lambda: bool(interruption))
+        return 128 + interruption.signal_number if code == EXIT_INTERRUPTED else code
     except BagError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return EXIT_USAGE

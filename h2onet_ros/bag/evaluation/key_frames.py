@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -17,13 +17,22 @@ from h2onet_ros.bag.evaluation.plots import Table
 from h2onet_ros.bag.evaluation.results import read_results
 from h2onet_ros.bag.evaluation.truth import Truth
 from h2onet_ros.hand.joints import FINGER_NAMES, SKELETON
-from h2onet_ros.hand.topology import HandTopology
 from h2onet_ros.perception.draw import draw_overlay
 from h2onet_ros.perception.types import Frame, FrameResult, Hand
 
 COUNT = 9
 _WIDTH = 640
 _TRUTH_COLOUR = (60, 220, 90)
+
+
+class Mesh(Protocol):
+    """What drawing needs of a hand's mesh: `faces (F, 3)` and `face_part (F,)`."""
+
+    @property
+    def faces(self) -> NDArray[Any]: ...
+
+    @property
+    def face_part(self) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def choose(table: Table, count: int = COUNT) -> dict[int, str]:
 
 
 def key_frames(
-    chosen: dict[int, str], images: RecordedImages, results: Path, truth: Truth | None, mesh: HandTopology
+    chosen: dict[int, str], images: RecordedImages, results: Path, truth: Truth | None, mesh: Mesh
 ) -> list[KeyFrame]:
     """The chosen images, drawn; those that cannot be read again are left out."""
     frames = {}
@@ -86,7 +95,7 @@ def key_frames(
     return drawn
 
 
-def _draw(frame: Frame, result: FrameResult, true: tuple[Hand, ...], mesh: HandTopology) -> NDArray[np.uint8]:
+def _draw(frame: Frame, result: FrameResult, true: tuple[Hand, ...], mesh: Mesh) -> NDArray[np.uint8]:
     picture = draw_overlay(frame.rgb, result.hands, frame.camera, mesh.faces, mesh.face_part)
     for hand in true:
         points = true_points(hand, frame.camera)
