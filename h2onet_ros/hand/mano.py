@@ -22,6 +22,8 @@ from h2onet_ros.hand.plain_pickle import PlainPickleError, StandIn, load_plain_p
 TIP_VERTICES = (745, 317, 444, 556, 673)
 """Fingertips thumb..little among MANO's vertices, as ground truths of hand data sets use them."""
 
+_ANGLES = 3 * (JOINT_COUNT - 1)
+
 
 class ManoFileError(HandModelError):
     """The file is not a usable MANO model of a right hand."""
@@ -67,6 +69,22 @@ def load_mano(path: str | Path, tip_vertices: tuple[int, ...] = TIP_VERTICES) ->
         raise ManoFileError(f"{path} is not a usable MANO_RIGHT.pkl: {error}; download it again") from error
 
 
+def load_pose_components(path: str | Path) -> np.ndarray:
+    """Principal components of finger poses, `(45, 45)` float64, one a row, from a MANO file of either hand.
+
+    Raises:
+        OSError: the file cannot be read.
+        ManoFileError: it is not a MANO model, or tries to run code.
+    """
+    try:
+        content = load_plain_pickle(path, {"chumpy": _Chumpy})
+        if not isinstance(content, dict):
+            raise ManoFileError(f"expected a dictionary, got {type(content).__name__}")
+        return _array(content, "hands_components", (_ANGLES, _ANGLES))
+    except (PlainPickleError, HandModelError) as error:
+        raise ManoFileError(f"{path} is not a usable MANO file: {error}; download it again") from error
+
+
 def _build(content: object, tip_vertices: tuple[int, ...]) -> ManoFile:
     if not isinstance(content, dict):
         raise ManoFileError(f"expected a dictionary, got {type(content).__name__}")
@@ -101,11 +119,10 @@ def _build(content: object, tip_vertices: tuple[int, ...]) -> ManoFile:
         raise ManoFileError(
             "it holds a left hand; take MANO_RIGHT.pkl, left hands are mirrored right hands here"
         )
-    angles = 3 * (JOINT_COUNT - 1)
     return ManoFile(
         hand=hand,
-        mean_pose=_array(content, "hands_mean", (angles,)).reshape(-1, 3).astype(np.float32),
-        pose_components=_array(content, "hands_components", (angles, angles)).astype(np.float32),
+        mean_pose=_array(content, "hands_mean", (_ANGLES,)).reshape(-1, 3).astype(np.float32),
+        pose_components=_array(content, "hands_components", (_ANGLES, _ANGLES)).astype(np.float32),
     )
 
 

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "hand"))
 
 from mano_file import mano_content
 from mano_file import write_mano as write_mano_pickle
+from miniature_raw import dexycb_labels, write_dexycb_meta, write_ho3d_meta, write_left_mano
 from miniature_scene import HEIGHT, WIDTH, Clip, Painter, Shown
 
 from h2onet_ros.hand.mano import TIP_VERTICES, ManoFile, load_mano
@@ -127,35 +128,36 @@ def write_dexycb(
         images: list[dict] = []
         annotations: list[dict] = []
         for seed, (sequence, left, numbers) in enumerate(recordings):
-            clip = Clip(mano, painter, 10 * len(split) + seed, left)
+            person, camera = int(sequence.split("/")[0][-2:]), sequence.split("/")[2]
+            clip = Clip(mano, painter, 10 * len(split) + seed, left, person, camera)
             for i, number in enumerate(numbers):
                 shown = clip.frame(i / max(len(numbers) - 1, 1))
-                _add_dexycb(tree, sequence, number, shown, images, annotations)
+                _add_dexycb(tree, mano, sequence, number, shown, images, annotations)
         if broken and split == "train":
-            _add_broken(tree, Clip(mano, painter, 99, False), images, annotations)
+            clip = Clip(mano, painter, 99, False, 2, first)
+            _add_broken(tree, mano, clip, images, annotations)
         _write_json(root / "annotations" / f"DEX_YCB_{setup}_{split}_data.json", images, annotations)
+    write_dexycb_meta(root, tree.truth.items())
+    write_left_mano(tree.mano.with_name("MANO_LEFT.pkl"))
     tree.exact = painter.exact
     painter.close()
     return tree
 
 
 def _add_dexycb(
-    tree: Miniature, sequence: str, number: int, shown: Shown, images: list[dict], annotations: list[dict]
+    tree: Miniature,
+    mano: ManoFile,
+    sequence: str,
+    number: int,
+    shown: Shown,
+    images: list[dict],
+    annotations: list[dict],
 ) -> Path:
     file = f"{sequence}/color_{number:06d}.jpg"
     path = tree.root / file
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), shown.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-    marks = np.zeros((HEIGHT, WIDTH), np.uint8)
-    marks[shown.thing_pixels], marks[shown.hand_pixels] = 3, 255
-    np.savez_compressed(
-        path.with_name(f"labels_{number:06d}.npz"),
-        seg=marks,
-        pose_y=np.zeros((1, 3, 4), np.float32),
-        pose_m=np.zeros((1, 51), np.float32),
-        joint_3d=shown.joints[None].astype(np.float32),
-        joint_2d=shown.points[None].astype(np.float32),
-    )
+    np.savez_compressed(path.with_name(f"labels_{number:06d}.npz"), **dexycb_labels(shown, mano))
     identity = len(images)
     images.append(_image(identity, file))
     hand_type = "left" if shown.left else "right"
@@ -169,7 +171,9 @@ def _add_dexycb(
 BROKEN_SEQUENCE = f"20200813-subject-02/20200813_150000/{DEXYCB_CAMERAS[0]}"
 
 
-def _add_broken(tree: Miniature, clip: Clip, images: list[dict], annotations: list[dict]) -> None:
+def _add_broken(
+    tree: Miniature, mano: ManoFile, clip: Clip, images: list[dict], annotations: list[dict]
+) -> None:
     """One recording, every frame of it wrong in its own way."""
     reasons = {
         "missing image": "is missing",
@@ -189,7 +193,7 @@ def _add_broken(tree: Miniature, clip: Clip, images: list[dict], annotations: li
         "hole": "is damaged",
     }
     for number, (fault, words) in enumerate(reasons.items()):
-        path = _add_dexycb(tree, BROKEN_SEQUENCE, number, clip.frame(0.1), images, annotations)
+        path = _add_dexycb(tree, mano, BROKEN_SEQUENCE, number, clip.frame(0.1), images, annotations)
         entry = annotations[-1]
         tree.broken[f"{BROKEN_SEQUENCE}/{number:06d}"] = words
         content = path.read_bytes()
@@ -245,7 +249,7 @@ def write_ho3d(folder: Path, version: int = 2, frames: int = 24, evaluation_fram
         annotations: list[dict] = []
         listed = []
         for seed, (sequence, numbers) in enumerate(recordings):
-            clip = Clip(mano, painter, 50 + 10 * len(split) + seed, left=False)
+            clip = Clip(mano, painter, 50 + 10 * len(split) + seed, False, 20 + seed, DEXYCB_CAMERAS[0])
             for i, number in enumerate(numbers):
                 shown = clip.frame(i / max(len(numbers) - 1, 1))
                 name = f"{sequence}/{number:04d}"
@@ -257,6 +261,8 @@ def write_ho3d(folder: Path, version: int = 2, frames: int = 24, evaluation_fram
                 coloured = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
                 coloured[shown.thing_pixels, 1], coloured[shown.hand_pixels, 0] = 255, 255
                 cv2.imwrite(str(marks), np.ascontiguousarray(coloured[::2, ::2]), _FULL_COLOUR)
+                meta = root / split / sequence / "meta" / f"{number:04d}.pkl"
+                write_ho3d_meta(meta, shown, mano, split == "evaluation")
                 identity = len(images)
                 images.append(_image(identity, f"{sequence}/rgb/{number:04d}{image_suffix}"))
                 entry = _annotation(identity, shown)

@@ -14,12 +14,18 @@ import numpy as np
 from h2onet_ros.hand.joints import FINGER_NAMES, MANO_JOINT_NAMES
 from h2onet_ros.hand.mano import ManoFile
 from h2onet_ros.hand.model import HandModel, open_hand
+from train.datasets import raw_dexycb
 from train.occlusion.raster import draw_parts
 from train.synthetic import labels
 from train.synthetic.geometry import NO_TEXTURE, soup, thing_soup
 
 WIDTH, HEIGHT = 640, 480
 ID_THING = 9
+CAMERAS = {
+    serial: (600.0 + number, 602.0 - number, 316.0 + 1.7 * number, 243.0 - 1.3 * number)
+    for number, serial in enumerate(raw_dexycb.CAMERAS)
+}
+"""Focal lengths and principal points of DexYCB's cameras in the miniature."""
 
 
 @dataclass
@@ -38,6 +44,7 @@ class Shown:
     left: bool
     occluded: np.ndarray
     visible: np.ndarray
+    visible_share: float
 
 
 class Painter:
@@ -124,16 +131,18 @@ class Painter:
 class Clip:
     """A short recording: a hand that turns and bends while a box passes in front of it."""
 
-    def __init__(self, mano: ManoFile, painter: Painter, seed: int, left: bool, focal: float = 600.0) -> None:
+    def __init__(
+        self, mano: ManoFile, painter: Painter, seed: int, left: bool, person: int, camera: str
+    ) -> None:
         self._mano, self._painter, self._left = mano, painter, left
         rng = np.random.default_rng(seed)
         self._rng = rng
         self._bend = rng.uniform(0.0, 0.9, (2, 5))
         self._turn = rng.normal(0, 0.35, (2, 3))
         self._place = np.array([rng.uniform(-0.06, 0.06), 0.1, rng.uniform(0.55, 0.75)])
-        self._shape = rng.normal(0, 0.5, 10)
-        self._camera = np.array([focal, focal + 2, 318.3 + rng.uniform(-4, 4), 241.7])
-        self._thing_size = rng.uniform(0.025, 0.045, 3)
+        self._shape = np.random.default_rng([person, 5]).normal(0, 0.5, 10)
+        self._camera = np.array(CAMERAS[camera])
+        self._thing_size = rng.uniform(0.025, 0.065, 3)
         coarse = rng.integers(30, 225, (4, 5, 3), dtype=np.uint8)
         self._background = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
@@ -178,7 +187,7 @@ class Clip:
         corners = vertices[:, :2] / vertices[:, 2:] * camera[:2] + camera[2:]
         visible = labels.visible_vertices(ids, corners, hand.vertex_part)
         sizes = np.bincount(hand.vertex_part, minlength=6)
-        share = hand_pixels.sum() / max(int(alone.sum()), 1)
+        share = float(hand_pixels.sum() / max(int(alone.sum()), 1))
         occluded = labels.occlusion(visible, sizes, share)
         points = joints[:, :2] / joints[:, 2:] * camera[:2] + camera[2:]
         thing_pixels = ids == ID_THING
@@ -203,4 +212,5 @@ class Clip:
             left,
             occluded,
             visible,
+            share,
         )

@@ -48,7 +48,7 @@ def read_segmentation(path: Path, size: tuple[int, int], channel: int = 0) -> np
         DataSetError: it is missing, damaged or of another form.
     """
     if path.suffix == ".npz":
-        marks = _read_npz(path, "seg")
+        (marks,) = read_npz(path, ("seg",))
         if marks.shape != (size[1], size[0]):
             raise DataSetError(f"{path}: 'seg' has the shape {marks.shape}, expected {(size[1], size[0])}")
         return marks > HAND_LEVEL
@@ -102,13 +102,20 @@ def _decode(path: Path, colours: Literal["RGB", "BGR"]) -> np.ndarray:
     return image
 
 
-def _read_npz(path: Path, name: str) -> np.ndarray:
+def read_npz(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
+    """Arrays of an npz file by name; never unpickles.
+
+    Raises:
+        DataSetError: the file or one of them is missing or damaged.
+    """
     _content(path, 4)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return arrays[name]
+            return [arrays[name] for name in names]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataSetError(f"{path} is damaged or lacks '{name}' ({error}); download it again") from error
+        raise DataSetError(
+            f"{path} is damaged or lacks one of {', '.join(names)} ({error}); download it again"
+        ) from error
 
 
 def _content(path: Path, count: int = -1) -> bytes:
