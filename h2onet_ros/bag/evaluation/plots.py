@@ -174,7 +174,7 @@ def bars(
         axes.set_ylabel(unit)
         if top is not None:
             axes.set_ylim(0, top)
-        axes.legend(loc="upper left", bbox_to_anchor=(0, 1.2), ncols=4)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, columnspacing=1.0)
 
     return figure(draw, 3.7, 2.6)
 

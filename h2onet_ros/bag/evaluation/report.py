@@ -137,11 +137,11 @@ def _accuracy(accuracy: dict[str, Any], table: Table) -> Section:
         labels = [levels[level] for level in OCCLUSION_LEVELS]
         section.plots.append(Plot("Error by hidden fingers", plots.bars(labels, by_level, "mm", None)))
     scores = {
-        name: [accuracy["occlusion"][part][name] for part in OCCLUSION_NAMES]
-        for name in ("precision", "recall", "f1")
+        label: [accuracy["occlusion"][part][name] for part in OCCLUSION_NAMES]
+        for name, label in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"))
     }
     if any(value is not None for values in scores.values() for value in values):
-        bars = plots.bars(plots.finger_labels(), {**scores, "F1": scores.pop("f1")}, "", 1.0)
+        bars = plots.bars(plots.finger_labels(), scores, "", 1.0)
         section.plots.append(Plot("Hidden or not, part by part", bars))
     return section
 
