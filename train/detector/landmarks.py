@@ -62,9 +62,10 @@ class LandmarkNetwork:
     """
 
     def __init__(self, path: Path) -> None:
+        content = _read(path)
         from ai_edge_litert.interpreter import Interpreter
 
-        self._network = Interpreter(model_content=_read(path), num_threads=1)
+        self._network = Interpreter(model_content=content, num_threads=1)
         self._network.allocate_tensors()
         self._input = self._network.get_input_details()[0]["index"]
         self._outputs = [detail["index"] for detail in self._network.get_output_details()]
