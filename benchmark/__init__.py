@@ -1,1 +1,1 @@
-"""Timings, run by hand or with `make bench`."""
+"""Timings side by side: `make bench`, or `python -m benchmark --help`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -107,6 +108,21 @@ class Engine(Protocol):
     def fuse(self, now: FrameFeatures, short: FrameFeatures, long: FrameFeatures) -> FusedHands:
         """The current hands, from the same B hands now, a short and a long time ago."""
         ...
+
+
+def int8_network(bundle: WeightsBundle, engine: str) -> Path:
+    """The bundle's 8 bit encoding network for an engine.
+
+    Raises:
+        EngineError: it holds none.
+    """
+    path = bundle.int8_path(engine)
+    if path is None:
+        raise EngineError(
+            f"the weights {bundle.info.name} hold no 8 bit network for engine {engine}; "
+            f"make one with `h2onet weights quantise --engine {engine}`, or choose another precision"
+        )
+    return path
 
 
 ENCODE_OUTPUTS = ("uv", "occlusion_logits", "vertex_features", "orientation", "vertices")

@@ -14,7 +14,8 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -26,6 +27,12 @@ FORMAT = "h2onet_ros weights"
 VERSION = 1
 ENCODE, FUSE, TOPOLOGY, INFO = "encode.onnx", "fuse.onnx", "topology.npz", "bundle.json"
 CONTENT = (ENCODE, FUSE, TOPOLOGY)
+INT8_SUFFIXES = {"openvino": (".xml", ".bin"), "onnxruntime": (".onnx",), "tensorrt": (".onnx",)}
+
+
+_ALL_INT8_FILES = {
+    f"encode.int8-{engine}{suffix}" for engine, suffixes in INT8_SUFFIXES.items() for suffix in suffixes
+}
 
 
 class BundleError(ValueError):
@@ -35,6 +42,11 @@ class BundleError(ValueError):
 def default_bundle_path() -> Path:
     """Folder of the weights that come with the package."""
     return Path(__file__).resolve().parents[1] / "assets" / "weights" / "default"
+
+
+def int8_files(engine: str) -> tuple[str, ...]:
+    """Names of the files that hold an engine's 8 bit encoding network; the first is the one to open."""
+    return tuple(f"encode.int8-{engine}{suffix}" for suffix in INT8_SUFFIXES.get(engine, ()))
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,8 @@ class BundleInfo:
         image_size: side of the crop, pixels.
         upright: whether crops are turned until the hand stands upright; the published weights' are not.
         metrics: measured errors, name to value, as far as known.
+        int8_loss_mm: engines that the bundle holds an 8 bit encoding network for, and the PA-MPJPE that it
+            costs, millimetres.
     """
 
     name: str
@@ -72,6 +86,7 @@ class BundleInfo:
     image_size: int = 128
     upright: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
+    int8_loss_mm: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.variant not in ("single_frame", "multi_frame"):
@@ -117,6 +132,10 @@ class WeightsBundle:
     def orientation(self) -> int:
         return self.info.orientation
 
+    def int8_path(self, engine: str) -> Path | None:
+        """The 8 bit encoding network for an engine, if the bundle holds one."""
+        return self.folder / int8_files(engine)[0] if engine in self.info.int8_loss_mm else None
+
     @property
     def encode_path(self) -> Path:
         return self.folder / ENCODE
@@ -142,7 +161,7 @@ class WeightsBundle:
                 f"{folder / INFO} lists no checksums of {', '.join(CONTENT)}; export the weights again"
             )
         digest = hashlib.sha256()
-        for name in CONTENT:
+        for name in (*CONTENT, *sorted(set(checksums) & _ALL_INT8_FILES)):
             actual = _checksum(folder / name)
             if actual != checksums[name]:
                 raise BundleError(
@@ -155,7 +174,33 @@ class WeightsBundle:
             topology = HandTopology.load(folder / TOPOLOGY)
         except (ValueError, TypeError, OSError, BadZipFile) as error:
             raise BundleError(f"weights bundle {folder}: {error}; export the weights again") from error
+        absent = {name for engine in info.int8_loss_mm for name in int8_files(engine)} - set(checksums)
+        if absent:
+            raise BundleError(
+                f"{folder / INFO} lists no checksums of {', '.join(sorted(absent))}; export again"
+            )
         return cls(folder, info, topology, digest.hexdigest())
+
+
+def with_int8(
+    bundle: WeightsBundle,
+    folder: str | Path,
+    networks: Mapping[str, bytes],
+    loss_mm: Mapping[str, float],
+    overwrite: bool = False,
+) -> WeightsBundle:
+    """A copy of a bundle with other 8 bit networks; atomic.
+
+    Args:
+        networks: files by the names of `int8_files`.
+        loss_mm: what they cost, by engine.
+
+    Raises:
+        BundleError: as `write_bundle`.
+    """
+    info = replace(bundle.info, int8_loss_mm=dict(loss_mm))
+    encode, fuse = bundle.encode_path.read_bytes(), bundle.fuse_path.read_bytes()
+    return write_bundle(folder, info, bundle.topology, encode, fuse, overwrite, networks)
 
 
 def write_bundle(
@@ -165,12 +210,14 @@ def write_bundle(
     encode: bytes,
     fuse: bytes,
     overwrite: bool = False,
+    int8: Mapping[str, bytes] | None = None,
 ) -> WeightsBundle:
     """Write a bundle; the folder appears complete or not at all.
 
     Args:
         encode, fuse: serialised ONNX networks.
         overwrite: replace the bundle that is there. A folder that is no bundle is never replaced.
+        int8: files of 8 bit networks, by the names of `int8_files`; `info.int8_loss_mm` tells of them.
 
     Raises:
         BundleError: the folder exists, or cannot be written.
@@ -192,11 +239,13 @@ def write_bundle(
         (partial / ENCODE).write_bytes(encode)
         (partial / FUSE).write_bytes(fuse)
         topology.save(partial / TOPOLOGY)
+        for name, content in (int8 or {}).items():
+            (partial / name).write_bytes(content)
         document = {
             "format": FORMAT,
             "version": VERSION,
             "info": asdict(info),
-            "sha256": {name: _checksum(partial / name) for name in CONTENT},
+            "sha256": {name: _checksum(partial / name) for name in (*CONTENT, *(int8 or {}))},
         }
         (partial / INFO).write_text(
             json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"

@@ -9,12 +9,18 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from h2onet_ros.engines.base import EngineError, NetworkEngine, encode_outputs, fuse_outputs
+from h2onet_ros.engines.base import (
+    EngineError,
+    NetworkEngine,
+    encode_outputs,
+    fuse_outputs,
+    int8_network,
+)
 from h2onet_ros.engines.bundle import WeightsBundle
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
-PRECISIONS = {"cpu": ("float32",), "cuda": ("float32", "float16")}
+PRECISIONS = {"cpu": ("float32", "int8"), "cuda": ("float32", "float16")}
 
 
 class OnnxRuntimeEngine(NetworkEngine):
@@ -25,14 +31,21 @@ class OnnxRuntimeEngine(NetworkEngine):
         threads: for the layers of one network. With one, all work happens in the calling thread. More threads
             wait for work spinning, which costs processor time but not latency.
         device: "cpu" or "cuda".
-        precision: "float32", or on a GPU "float16" (metres and coordinates in float32).
+        precision: "float32"; on the CPU "int8", for which the bundle must hold a network; on a GPU "float16".
+            What computes metres and rotations runs in float32 all the same.
+        encode: encoding network to run in place of the bundle's, e.g. the one made for another engine.
 
     Raises:
         EngineError: ONNX Runtime refuses a network, has not the precision, or cannot use the GPU.
     """
 
     def __init__(
-        self, bundle: WeightsBundle, threads: int = 1, device: str = "cpu", precision: str = "float32"
+        self,
+        bundle: WeightsBundle,
+        threads: int = 1,
+        device: str = "cpu",
+        precision: str = "float32",
+        encode: Path | None = None,
     ) -> None:
         super().__init__(bundle)
         self.name = "onnxruntime" if device == "cpu" else f"onnxruntime-{device}"
@@ -45,9 +58,10 @@ class OnnxRuntimeEngine(NetworkEngine):
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
+        if encode is None:
+            encode = int8_network(bundle, self.name) if precision == "int8" else bundle.encode_path
         self._encode, self._fuse = (
-            _session(_content(path, precision), path, options, device)
-            for path in (bundle.encode_path, bundle.fuse_path)
+            _session(_content(path, precision), path, options, device) for path in (encode, bundle.fuse_path)
         )
         self._encode_outputs = encode_outputs(bundle.multi_frame)
         self._fuse_outputs = fuse_outputs(bundle.multi_frame)
@@ -64,7 +78,7 @@ class OnnxRuntimeEngine(NetworkEngine):
 
 
 def _content(path: Path, precision: str) -> str | bytes:
-    if precision == "float32":
+    if precision != "float16":
         return str(path)
     from h2onet_ros.engines.typed_onnx import half_precision
 

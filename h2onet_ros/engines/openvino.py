@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: float32, or bfloat16 on processors that have it."""
+"""OpenVINO on the CPU: float32, bfloat16 on processors that have it, or 8 bit integers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from pathlib import Path
 import numpy as np
 import openvino
 
-from h2onet_ros.engines.base import EngineError, NetworkEngine, encode_outputs, fuse_outputs
+from h2onet_ros.engines.base import (
+    EngineError,
+    NetworkEngine,
+    encode_outputs,
+    fuse_outputs,
+    int8_network,
+)
 from h2onet_ros.engines.bundle import WeightsBundle
 from h2onet_ros.engines.cache import CompiledCache
 from h2onet_ros.engines.openvino_split import split_before_last_layers
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "int8")
 
 
 def supports_bfloat16() -> bool:
@@ -27,8 +33,8 @@ class OpenVinoEngine(NetworkEngine):
     Args:
         bundle: weights.
         threads: for the layers of one network.
-        precision: "float32" or "bfloat16". In bfloat16 whatever computes metres and rotations still runs in
-            float32.
+        precision: "float32", "bfloat16" or "int8", for which the bundle must hold a network. What computes
+            metres and rotations runs in float32 all the same.
         cache: compiled networks of earlier starts.
         hands: the largest number of hands that are computed at once; more are cut into such batches. The
             networks are compiled for each number, since those for any number are a sixth slower. At width 1
@@ -50,13 +56,15 @@ class OpenVinoEngine(NetworkEngine):
     ) -> None:
         super().__init__(bundle)
         if precision not in PRECISIONS:
-            raise EngineError(f"engine openvino offers {' and '.join(PRECISIONS)}, not {precision!r}")
+            raise EngineError(f"engine openvino offers {', '.join(PRECISIONS)}, not {precision!r}")
         if precision == "bfloat16" and not supports_bfloat16():
             raise EngineError("this processor has no bfloat16 arithmetic; choose precision float32")
         self._compiler = _Compiler(bundle, threads, cache)
-        coarse = precision == "bfloat16"
+        encode = int8_network(bundle, self.name) if precision == "int8" else bundle.encode_path
+        # What is not in integers may as well be in bfloat16, where there is such a thing.
+        coarse = precision == "bfloat16" or (precision == "int8" and supports_bfloat16())
         sizes = range(1, hands + 1)
-        self._encode = {n: [self._compiler.network(bundle.encode_path, n, coarse)] for n in sizes}
+        self._encode = {n: [self._compiler.network(encode, n, coarse)] for n in sizes}
         split = coarse and bundle.multi_frame
         self._fuse = {n: self._split_fuse(n) if split else self._whole_fuse(n) for n in sizes}
         self._encode_outputs = encode_outputs(bundle.multi_frame)

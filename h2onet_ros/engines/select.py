@@ -30,7 +30,8 @@ class EngineOptions:
 
     Attributes:
         threads: processor threads of one network run.
-        precision: "auto" (the engine's default), "float32", "bfloat16" or "float16", where the engine has it.
+        precision: "auto" (the engine's default), "float32", "bfloat16", "float16" or "int8", where the engine
+            has it.
         cache_folder: for compiled networks; None does without.
         hands: how many to compute at once where an engine must know it.
     """
@@ -116,7 +117,8 @@ def create_engine(
         bundle: weights.
         name: one of `ENGINE_NAMES`, or "auto": the best that works here. What was chosen, and why, is logged.
         threads: processor threads of one network run. One is the robust choice beside other programs.
-        precision: "auto" for the engine's own default, or "float32", "bfloat16", "float16" where it has it.
+        precision: "auto" for the engine's own default, or "float32", "bfloat16", "float16", "int8" where it
+            and the weights have it.
         cache_folder: for compiled networks; "default" is the user's cache folder, None does without.
         hands: how many are usually in sight. Every engine takes any number; OpenVINO computes as many at once
             as named here, at the cost of memory for each (200 MB at width 1).

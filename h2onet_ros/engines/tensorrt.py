@@ -10,13 +10,20 @@ from typing import Any
 import numpy as np
 
 from h2onet_ros.engines import tensorrt_build
-from h2onet_ros.engines.base import EngineError, NetworkEngine, encode_outputs, fuse_inputs, fuse_outputs
+from h2onet_ros.engines.base import (
+    EngineError,
+    NetworkEngine,
+    encode_outputs,
+    fuse_inputs,
+    fuse_outputs,
+    int8_network,
+)
 from h2onet_ros.engines.bundle import WeightsBundle
 from h2onet_ros.engines.cache import CompiledCache
 from h2onet_ros.engines.cuda import Cuda, CudaError, CudaGraph
 from h2onet_ros.engines.tensorrt_store import TensorRtStore
 
-PRECISIONS = ("float16", "float32")
+PRECISIONS = ("float16", "float32", "int8")
 ALIGNMENT = 256
 """Bytes; what TensorRT wants of the addresses of tensors."""
 
@@ -28,7 +35,8 @@ class TensorRtEngine(NetworkEngine):
 
     Args:
         bundle: weights.
-        precision: "float16" (metres and coordinates in float32) or "float32".
+        precision: "float16" (metres and coordinates in float32), "float32" or "int8", for which the bundle
+            must hold a network; its fusion runs in float16.
         cache: engines of earlier starts. Without, every start builds for seconds to minutes.
         device: ordinal of the GPU.
 
@@ -47,7 +55,8 @@ class TensorRtEngine(NetworkEngine):
     ) -> None:
         super().__init__(bundle)
         if precision not in PRECISIONS:
-            raise EngineError(f"engine tensorrt offers {' and '.join(PRECISIONS)}, not {precision!r}")
+            raise EngineError(f"engine tensorrt offers {', '.join(PRECISIONS)}, not {precision!r}")
+        encode = int8_network(bundle, self.name) if precision == "int8" else bundle.encode_path
         trt = tensorrt_build.find_tensorrt()
         self._cuda = Cuda(device)
         facts = self._cuda.facts
@@ -55,7 +64,7 @@ class TensorRtEngine(NetworkEngine):
         store = TensorRtStore(trt, facts, cache)
         loader = _Loader(trt, self._cuda, store, bundle, precision)
         multi_frame = bundle.multi_frame
-        self._encode = loader.network(bundle.encode_path, ("crops",), encode_outputs(multi_frame))
+        self._encode = loader.network(encode, ("crops",), encode_outputs(multi_frame))
         self._fuse = loader.network(bundle.fuse_path, fuse_inputs(multi_frame), fuse_outputs(multi_frame))
         library = f"{tensorrt_build.product(trt)} {trt.__version__}"
         self.description = f"{library}, {facts.name}, {precision}, CUDA graphs"

@@ -43,7 +43,7 @@ class TensorRtStore:
             EngineError: it cannot be built.
         """
         content: bytes | Path = network
-        if precision == "float16":
+        if precision == "float16" or (precision == "int8" and network == bundle.fuse_path):
             from h2onet_ros.engines.typed_onnx import half_precision
 
             content = half_precision(network)

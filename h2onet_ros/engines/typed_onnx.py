@@ -9,7 +9,7 @@ coordinates, metres and probabilities keep their digits. Inputs and outputs stay
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +74,30 @@ def simplified(network: str | Path) -> onnx.ModelProto:
     return model
 
 
+def exact_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes of a simplified network that keep float32.
+
+    Back from the exact outputs, and from the coordinates of sampling, as far as the first layer with weights.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    producers = {name: node for node in model.graph.node for name in node.output}
+    waiting = [value.name for value in model.graph.output if value.name in EXACT_OUTPUTS]
+    waiting += [node.input[1] for node in model.graph.node if node.op_type == "GridSample"]
+    exact: dict[int, onnx.NodeProto] = {}
+    while waiting:
+        node = producers.get(waiting.pop())
+        if node is None or id(node) in exact:
+            continue
+        exact[id(node)] = node
+        if not _has_weights(node, constants):
+            waiting += node.input
+    return list(exact.values())
+
+
+def _has_weights(node: onnx.NodeProto, constants: Container[str]) -> bool:
+    return node.op_type in WEIGHTED and any(name in constants for name in node.input[:2])
+
+
 class _Typing:
     """Gives each tensor of a simplified network its type, and casts where two types meet."""
 
@@ -81,13 +105,12 @@ class _Typing:
         self.model, self.graph = model, model.graph
         self.opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
-        self.producers = {name: node for node in self.graph.node for name in node.output}
         self.half: set[str] = set()
         self.nodes: list[onnx.NodeProto] = []
         self.casts: dict[tuple[str, bool], str] = {}
 
     def apply(self) -> None:
-        exact = self._exact_nodes()
+        exact = {id(node) for node in exact_nodes(self.model)}
         floats = self._float_tensors()
         for value in self.graph.input:
             if value.name.split("_", 1)[-1] in HALF_INPUTS or value.name in HALF_INPUTS:
@@ -116,28 +139,11 @@ class _Typing:
         del self.graph.value_info[:]
         self._drop_unused_constants()
 
-    def _exact_nodes(self) -> set[int]:
-        """Ids of the nodes from the exact outputs and sampling's coordinates back to a layer with weights."""
-        starts = [value.name for value in self.graph.output if value.name in EXACT_OUTPUTS]
-        starts += [node.input[1] for node in self.graph.node if node.op_type == "GridSample"]
-        exact: set[int] = set()
-        while starts:
-            node = self.producers.get(starts.pop())
-            if node is None or id(node) in exact:
-                continue
-            exact.add(id(node))
-            if not self._has_weights(node):
-                starts += node.input
-        return exact
-
-    def _has_weights(self, node: onnx.NodeProto) -> bool:
-        return node.op_type in WEIGHTED and any(name in self.constants for name in node.input[:2])
-
     def _wants_half(self, node: onnx.NodeProto) -> bool:
         constants = [self.constants[name] for name in node.input if name in self.constants]
         if not all(_fits_half(tensor) for tensor in constants):
             return False
-        if self._has_weights(node):
+        if _has_weights(node, self.constants):
             return True
         inputs = [node.input[i] for i in self._typed_inputs(node)]
         return node.op_type in FOLLOWING and any(

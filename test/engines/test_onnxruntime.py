@@ -6,15 +6,12 @@ import subprocess
 import sys
 
 import numpy as np
-import parity_network
 import pytest
 import torch
 
 from h2onet_ros.engines import EngineError, FrameFeatures, create_engine
 from h2onet_ros.model import H2ONet
-from h2onet_ros.model.export import Provenance, export_bundle
 
-PROVENANCE = Provenance(name="test", hand="tube", licence="CC0-1.0", training_data="none")
 TOLERANCE = 1e-4
 
 
@@ -53,23 +50,6 @@ def compare(network: H2ONet, engine, moments: list[np.ndarray]) -> None:
 @pytest.mark.parametrize("hands", [1, 2, 3])
 def test_equals_pytorch_on_random_crops(pair, hands):
     compare(*pair, [crops(hands, seed) for seed in range(3)])
-
-
-@parity_network.needs_parity
-@pytest.mark.parametrize("variant", ["single_frame", "multi_frame"])
-def test_equals_pytorch_and_the_reference_on_the_parity_cases(variant, tmp_path):
-    network = parity_network.reference_network(variant)
-    engine = create_engine(export_bundle(network, tmp_path / "bundle", PROVENANCE, "float32"), "onnxruntime")
-    case = parity_network.case(f"{variant}_case")
-    names = [f"image_16x16_{i}" for i in range(3)] if variant == "multi_frame" else ["image_16x16"] * 3
-    moments = [parity_network.enlarged(case[name]).numpy() for name in names]
-    compare(network, engine, moments)
-    features = [engine.encode(moment) for moment in moments]
-    hands = engine.fuse(*features)
-    count = len(hands.vertices)
-    wrist = case["pred_joints3d_wo_gr"][:count, :1]
-    parity_network.assert_close(hands.vertices, case["pred_verts3d_w_gr"][:count] - wrist, "vertices")
-    parity_network.assert_close(features[0].uv, case["pred_joints_img"][:count], "uv")
 
 
 def test_no_hands_give_empty_answers(pair):
