@@ -93,19 +93,21 @@ class Track:
         x, y = self.velocity
         return replace(self.region, x=self.region.x + x * seconds, y=self.region.y + y * seconds)
 
-    def follow(self, region: Region, points: FloatArray, stamp: int, keeps_velocity: bool) -> None:
+    def follow(self, region: Region, points: FloatArray, stamp: int, is_among_others: bool) -> None:
         """The hand was seen at `stamp` (ns), with these points `(21, 2)` and the region about them.
 
-        `keeps_velocity`: another hand is near, so that the region may have strayed there.
+        `is_among_others`: another hand is near, and the region may have strayed there, so that it says
+        nothing about the hand's usual size and velocity.
         """
         before = self.region
         if self.is_rough:
             self.region, self.usual_size, self.is_rough = region, region.size, False
         else:
             self.region = calmed_region(before, region)
-            self.usual_size *= (self.region.size / self.usual_size) ** _USUAL_GAIN
             seconds = (stamp - self.last_seen) * 1e-9
-            if seconds > 0 and not keeps_velocity:
+            if not is_among_others:
+                self.usual_size *= (self.region.size / self.usual_size) ** _USUAL_GAIN
+            if seconds > 0 and not is_among_others:
                 gain = min(1.0, seconds / _VELOCITY_TIME)
                 moved = (self.region.x - before.x) / seconds, (self.region.y - before.y) / seconds
                 self.velocity = (

@@ -66,6 +66,7 @@ _CONFLICT_OVERLAP = 0.4
 _CONFLICT_JUMP = 0.25  # from the predicted centre, of the usual size
 _CONFLICT_SIZE = 1.4  # ratio to the usual size
 _CONFLICT_ERROR = 0.10  # reprojection error, of the region's size
+_HIDDEN = 0.05  # added to the unlikeness of a palm for each frame in which the hand was missed
 _STRAYED = 0.2  # distance of a hand's region from its palm's, of its size
 
 
@@ -155,29 +156,20 @@ class Tracker:
         found = [region for region in found if self._is_usable(region)]
         # A palm that a hand lost a moment ago explains better is not that of the hand beside it.
         known = self.tracks + [track for track in self._lost if track.track_id in self._in_conflict]
-        pairs = sorted(
-            (self._unlikeness(track, region), t, r)
-            for t, track in enumerate(known)
-            for r, region in enumerate(found)
-        )
-        matched_tracks: set[int] = set()
-        matched_regions: set[int] = set()
-        for unlikeness, t, r in pairs:
-            if unlikeness > _MATCH_DISTANCE or t in matched_tracks or r in matched_regions:
-                continue
-            matched_tracks.add(t)
+        matches = _assign([[self._unlikeness(track, region) for region in found] for track in known])
+        for t, r in matches.items():
             if t >= len(self.tracks):
                 continue
-            matched_regions.add(r)
             track, region = self.tracks[t], found[r]
             fits = size_ratio(track.region.size, region.size) < _WRONG_SIZE
             track.mismatches = 0 if fits else track.mismatches + 1
             strayed = track.track_id in self._in_conflict and _distance(track.region, region) > _STRAYED
             if track.misses or track.mismatches > 1 or strayed:
                 track.move(region)
+        explained = {r for t, r in matches.items() if t < len(self.tracks)}
         candidates = []
         for r, region in enumerate(found):
-            if r in matched_regions:
+            if r in explained:
                 continue
             if any(region.overlap(track.region) > _EXPLAINED_OVERLAP for track in self.tracks):
                 continue
@@ -191,7 +183,9 @@ class Tracker:
         if track.track_id not in self._in_conflict:
             return _distance(track.region, region)
         expected = _distance(track.predicted(self._stamp), region)
-        return expected + 0.5 * float(np.log(size_ratio(track.usual_size, region.size)))
+        unlike = 0.5 * float(np.log(size_ratio(track.usual_size, region.size)))
+        # What hides one of two hands is the other, so that a single palm is that of the hand that was seen.
+        return expected + unlike + _HIDDEN * min(track.misses, 3)
 
     def start(self, region: Region, presence: float, right: float) -> Track | None:
         """Follow the hand in `region`, given what the hand check said; None if it is no hand.
@@ -226,8 +220,12 @@ class Tracker:
     def check(self, track: Track, presence: float, right: float) -> None:
         """Give a followed hand this frame's answer of the hand check for its region."""
         track.presence, track.right = presence, right
-        if presence >= self.config.min_presence:
+        if presence >= self.config.min_presence and not self._shows_another(track):
             track.weigh_handedness(right)
+
+    def _shows_another(self, track: Track) -> bool:
+        """Whether a hand's region shows one of the other side, which is near."""
+        return track.track_id in self._in_conflict and not track.is_new and _is_other_side(track, track.right)
 
     def observe(self, track: Track, points: FloatArray | None, error: float) -> None:
         """Give a followed hand its image points `(21, 2)` and reprojection error (pixels) of this frame.
@@ -241,12 +239,13 @@ class Tracker:
             points is not None
             and track.presence >= self.config.min_presence
             and error <= largest_error * track.region.size
+            and not self._shows_another(track)
         )
         region = self.region_of(points) if good and points is not None else None
         if region is None or points is None or (in_conflict and self._contradicts(track, region)):
             track.misses += 1
             return
-        track.follow(region, points, self._stamp, keeps_velocity=in_conflict)
+        track.follow(region, points, self._stamp, is_among_others=in_conflict)
 
     def _contradicts(self, track: Track, region: Region) -> bool:
         """Whether a region is not where a hand's course leads, or not of its size."""
@@ -329,6 +328,25 @@ def _same_hand(a: Track, b: Track) -> bool:
         return False
     distance = float(np.linalg.norm(a.points - b.points, axis=1).mean())
     return distance < _DUPLICATE_DISTANCE * min(a.region.size, b.region.size)
+
+
+def _assign(unlikeness: list[list[float]]) -> dict[int, int]:
+    """Columns for rows, at most one each, none beyond `_MATCH_DISTANCE`: the best pairs first, then swapped
+    where that is better for two together."""
+    pairs = sorted(
+        (value, row, column) for row, line in enumerate(unlikeness) for column, value in enumerate(line)
+    )
+    matches: dict[int, int] = {}
+    for value, row, column in pairs:
+        if value <= _MATCH_DISTANCE and row not in matches and column not in matches.values():
+            matches[row] = column
+    for a in matches:
+        for b in matches:
+            kept = unlikeness[a][matches[a]] + unlikeness[b][matches[b]]
+            swapped = unlikeness[a][matches[b]], unlikeness[b][matches[a]]
+            if max(swapped) <= _MATCH_DISTANCE and sum(swapped) < kept:
+                matches[a], matches[b] = matches[b], matches[a]
+    return matches
 
 
 def _is_other_side(track: Track, right: float) -> bool:
