@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from train.datasets.base import DataSetError
 from train.datasets.checked import write_checked
-from train.datasets.command import Opening, add_arguments, end_like_ctrl_c, map_rows, openings
+from train.datasets.command import Opening, add_arguments, ended_like_ctrl_c, map_rows, openings
 from train.datasets.files import read_image, read_occlusion, read_segmentation
 from train.datasets.hands import MAX_JOINT_ERROR, HandDataset, Problem
 
@@ -124,13 +124,13 @@ def main() -> int:
     parser.add_argument("--labels", action="store_true", help="also check the occlusion labels")
     parser.add_argument("--segmentation", action="store_true", help="also check the hand segmentations")
     arguments = parser.parse_args()
-    end_like_ctrl_c()
     reports = []
     try:
-        for opening in openings(arguments, checked=False):
-            report = check_split(opening, arguments.workers, arguments.labels, arguments.segmentation)
-            print(report.text(), flush=True)
-            reports.append(report)
+        with ended_like_ctrl_c():
+            for opening in openings(arguments, checked=False):
+                report = check_split(opening, arguments.workers, arguments.labels, arguments.segmentation)
+                print(report.text(), flush=True)
+                reports.append(report)
     except KeyboardInterrupt:
         print("Stopped; nothing was noted of the split that was not finished.", file=sys.stderr)
         return 130

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from h2onet_ros.hand.mano import ManoFileError, load_mano, load_pose_components
 from train.datasets import raw_dexycb, raw_ho3d
 from train.datasets.base import DataSetError
-from train.datasets.command import SPLITS, end_like_ctrl_c
+from train.datasets.command import SPLITS, ended_like_ctrl_c
 
 
 class AnnotationWriter:
@@ -143,23 +143,23 @@ def main() -> int:
     parser.add_argument("--incomplete", action="store_true", help="take a part of DexYCB for the whole")
     parser.add_argument("--overwrite", action="store_true", help="replace annotation files that are there")
     arguments = parser.parse_args()
-    end_like_ctrl_c()
     try:
-        if not arguments.root.is_dir():
-            raise DataSetError(f"No folder {arguments.root}.")
-        if arguments.name == "dexycb":
-            lines = convert_dexycb(
-                arguments.root,
-                arguments.setup,
-                arguments.mano,
-                arguments.mano_left,
-                arguments.incomplete,
-                arguments.overwrite,
-            )
-        else:
-            lines = convert_ho3d(arguments.root, arguments.mano, arguments.overwrite)
-        for line in lines:
-            print(line, flush=True)
+        with ended_like_ctrl_c():
+            if not arguments.root.is_dir():
+                raise DataSetError(f"No folder {arguments.root}.")
+            if arguments.name == "dexycb":
+                lines = convert_dexycb(
+                    arguments.root,
+                    arguments.setup,
+                    arguments.mano,
+                    arguments.mano_left,
+                    arguments.incomplete,
+                    arguments.overwrite,
+                )
+            else:
+                lines = convert_ho3d(arguments.root, arguments.mano, arguments.overwrite)
+            for line in lines:
+                print(line, flush=True)
     except KeyboardInterrupt:
         print("Stopped; files that were complete are kept.", file=sys.stderr)
         return 130

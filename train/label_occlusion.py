@@ -29,7 +29,7 @@ import numpy as np
 from tqdm import tqdm
 
 from train.datasets.base import DataSetError
-from train.datasets.command import Opening, add_arguments, end_like_ctrl_c, map_rows, openings
+from train.datasets.command import Opening, add_arguments, ended_like_ctrl_c, map_rows, openings
 from train.datasets.files import read_occlusion
 from train.datasets.hands import HandDataset
 from train.datasets.layout import OCCLUSION_KEYS
@@ -164,22 +164,22 @@ def main() -> int:
         "--hand-channel", choices=CHANNELS, default="blue", help="colour of the hand in HO3D's segmentations"
     )
     arguments = parser.parse_args()
-    end_like_ctrl_c()
     failed = 0
     try:
-        for opening in openings(arguments):
-            if opening.split == "evaluation" and not arguments.split:
-                continue  # has no truth
-            outcomes, before = label_split(
-                opening,
-                arguments.workers,
-                CHANNELS[arguments.hand_channel],
-                arguments.overwrite,
-                arguments.preview,
-                max(arguments.preview_every, 1),
-            )
-            print(summary(f"{opening.name} {opening.split}", outcomes, before), flush=True)
-            failed += sum(outcome.occluded is None for outcome in outcomes)
+        with ended_like_ctrl_c():
+            for opening in openings(arguments):
+                if opening.split == "evaluation" and not arguments.split:
+                    continue  # has no truth
+                outcomes, before = label_split(
+                    opening,
+                    arguments.workers,
+                    CHANNELS[arguments.hand_channel],
+                    arguments.overwrite,
+                    arguments.preview,
+                    max(arguments.preview_every, 1),
+                )
+                print(summary(f"{opening.name} {opening.split}", outcomes, before), flush=True)
+                failed += sum(outcome.occluded is None for outcome in outcomes)
     except KeyboardInterrupt:
         print("Stopped; labels made so far are kept, the same command goes on.", file=sys.stderr)
         return 130

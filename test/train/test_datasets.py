@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("scipy", reason="the miniature trees need SciPy (extra `train`)")
 sys.path.insert(0, str(Path(__file__).parent))
@@ -124,6 +126,28 @@ def test_history_by_cases():
     assert history.past(10, 1, 102, 5, 10) == (9, 8)
     assert history.past(8, 1, 100, 5, 10) == (8, 8)
     assert History(sequence, number, np.zeros(11, bool)).past(3, 0, 3, 5, 10) == (3, 3)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_history_never_leaves_the_recording_or_sees_the_future(data):
+    """Whatever frames there are, in whatever order the annotations have them."""
+    frames = data.draw(
+        st.lists(st.tuples(st.integers(0, 3), st.integers(0, 60)), min_size=1, max_size=40, unique=True)
+    )
+    sequence, number = (np.array(column) for column in zip(*frames))
+    usable = np.array(data.draw(st.lists(st.booleans(), min_size=len(frames), max_size=len(frames))))
+    short, long = data.draw(st.tuples(st.integers(1, 20), st.integers(20, 40)))
+    history = History(sequence, number, usable)
+    for row in range(len(frames)):
+        past = history.past(row, int(sequence[row]), int(number[row]), short, long)
+        pool = number[(sequence == sequence[row]) & usable & (number <= number[row])]
+        for found in past:
+            assert sequence[found] == sequence[row] and number[found] <= number[row]
+            assert usable[found] or found == row
+        if len(pool) and number[row] - pool.min() >= long:
+            for found, back in zip(past, (short, long)):
+                assert abs(number[row] - back - number[found]) == np.abs(number[row] - back - pool).min()
 
 
 def test_jitter_is_the_published_one(dexycb, ho3d):

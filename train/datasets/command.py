@@ -109,10 +109,17 @@ def openings(arguments: argparse.Namespace, **options: Any) -> list[Opening]:
     ]
 
 
-def end_like_ctrl_c() -> None:
+@contextlib.contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
     """Being ended by another program is no different from Ctrl-C, even where the shell has masked that."""
-    for cause in (signal.SIGINT, signal.SIGTERM):
+    before = {cause: signal.getsignal(cause) for cause in (signal.SIGINT, signal.SIGTERM)}
+    for cause in before:
         signal.signal(cause, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for cause, handler in before.items():
+            signal.signal(cause, handler)
 
 
 def map_rows(
