@@ -188,6 +188,19 @@ def test_ho3d_splits(ho3d):
     assert image.shape == (128, 128, 3) and image.any()
 
 
+def test_a_past_frame_that_check_data_found_bad_is_replaced(tmp_path, monkeypatch):
+    """Also where it belongs to another split of the same annotations."""
+    tree = miniature.write_ho3d(tmp_path, frames=24, evaluation_frames=1)
+    (tree.root / "train" / "ABF10" / "rgb" / "0030.png").unlink()
+    monkeypatch.setattr(
+        sys, "argv", ["check_data", "ho3d_v2", str(tree.root), "--mano", str(tree.mano), "--workers", "1"]
+    )
+    assert check_main() == 1
+    val = open_dataset("ho3d_v2", tree.root, "val", tree.mano, occlusion=False)
+    frames = {samples[0].name: samples for samples in (val.sample(i, 3) for i in range(len(val)))}
+    assert [frame.name for frame in frames["ABF10/0060"]] == ["ABF10/0060", "ABF10/0027", "ABF10/0000"]
+
+
 def test_version_3_of_ho3d_has_other_files(tmp_path):
     tree = miniature.write_ho3d(tmp_path, version=3, frames=4, evaluation_frames=1)
     frame = opened(tree, "ho3d_v3", "train").sample(0, 3)[2]

@@ -18,12 +18,18 @@ def checked_path(layout: Layout, cache: str | Path | None = None) -> Path:
 
 
 def read_checked(layout: Layout, cache: str | Path | None = None) -> dict[str, str]:
-    """Reasons by sample name; empty if the split was not checked since its annotations changed."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        content = json.loads(checked_path(layout, cache).read_bytes())
-        if content["mark"] == fingerprint(layout):
-            return {str(name): str(reason) for name, reason in content["problems"].items()}
-    return {}
+    """Reasons by sample name; empty if the split was not checked since its annotations changed.
+
+    Includes what was found in other splits of the same annotation file, which past frames may come from.
+    """
+    found: dict[str, str] = {}
+    index = index_path(layout, cache)
+    for path in sorted(index.parent.glob(index.name.replace(".index.npz", ".*.checked.json"))):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            content = json.loads(path.read_bytes())
+            if content["mark"] == fingerprint(layout):
+                found |= {str(name): str(reason) for name, reason in content["problems"].items()}
+    return found
 
 
 def write_checked(layout: Layout, problems: dict[str, str], cache: str | Path | None = None) -> Path:
