@@ -10,13 +10,12 @@ import torch
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
-from h2onet_ros.hand.topology import HandTopology
 from h2onet_ros.model import H2ONet
 from train.batches import StepBatches, load_steps
 from train.checkpoint import CHECKPOINT, CONFIG
 from train.config import RunConfig, changed
 from train.log import RunLog
-from train.sources import RunData
+from train.sources import RunData, topology_of
 from train.start import start_backbone, start_from
 from train.trainer import Trainer
 from train.validation import Validation
@@ -67,7 +66,7 @@ def run_stage(
     """
     torch.set_num_threads(config.threads)
     fabric.seed_everything(config.seed, verbose=False)
-    network = H2ONet(config.network, HandTopology.from_hand(data.hand))
+    network = H2ONet(config.network, topology_of(data.hand))
     samples = sum(len(ingredient.source) for ingredient in data.ingredients.values())
     steps_per_epoch = samples / config.mixture.samples_per_step(config.network.frames)
     optimisation = config.optimisation

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from h2onet_ros.hand.mano import load_mano
 from h2onet_ros.hand.model import HandModel, open_hand
+from h2onet_ros.hand.topology import HandTopology
 from train.batches import Ingredient
 from train.config import RunConfig
 from train.data import RealSource, SyntheticSource
@@ -35,6 +37,17 @@ class RunData:
     hand: HandModel
     ingredients: dict[str, Ingredient] = field(default_factory=dict)
     held_out: dict[str, OrderedSource] = field(default_factory=dict)
+
+
+_topologies: dict[bytes, HandTopology] = {}
+
+
+def topology_of(hand: HandModel) -> HandTopology:
+    """The hand's topology; made once for all stages of a configuration, since it takes seconds."""
+    key = sha256(hand.template.tobytes() + hand.faces.tobytes()).digest()
+    if key not in _topologies:
+        _topologies[key] = HandTopology.from_hand(hand)
+    return _topologies[key]
 
 
 def add_data_options(parser: ArgumentParser) -> None:

@@ -74,6 +74,6 @@ def _take(network: H2ONet, state: dict[str, Tensor], source: Path) -> str:
         )
     network.load_state_dict(fitting, strict=False)
     parameters = sum(value.numel() for value in fitting.values()) / 1e6
-    fresh = sorted({".".join(name.split(".")[:3]) for name in own.keys() - fitting.keys()})
+    fresh = sorted({".".join(name.split(".")[:2]) for name in own.keys() - fitting.keys()})
     rest = f"; new: {', '.join(fresh[:4])}{' ...' if len(fresh) > 4 else ''}" if fresh else ""
     return f"starts from {source}: {len(fitting)} of {len(own)} entries ({parameters:.1f} M numbers){rest}"

@@ -14,7 +14,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tiny import write_synthetic  # noqa: E402
 
 from h2onet_ros.hand.model import open_hand  # noqa: E402
-from h2onet_ros.hand.topology import HandTopology  # noqa: E402
 from h2onet_ros.model import H2ONet, H2ONetConfig  # noqa: E402
 from train.augment import CropJitter, PhotoJitter  # noqa: E402
 from train.batches import Ingredient, Mixture, StepBatches  # noqa: E402
@@ -36,11 +35,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def topology():
-    return HandTopology.from_hand(open_hand())
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,8 @@ def plot_errors(parts: Mapping[str, SampleErrors]) -> np.ndarray:
         axis.set(
             title=f"PCK of {title}, aligned", xlabel="threshold, mm", ylabel="share within it", ylim=(0, 1.02)
         )
-        axis.legend(fontsize=7, loc="lower right")
+        if axis.lines:
+            axis.legend(fontsize=7, loc="lower right")
     values = {name: 1e3 * errors.mean["pa_mpjpe"] for name, errors in parts.items()}
     top = max(float(np.percentile(v, 99.5)) for v in values.values())
     for name, errors_mm in values.items():
