@@ -24,7 +24,7 @@ VENV = ROOT / ".venv"
 STAMPS = VENV / "h2onet_setup"
 BUILD = ROOT / "build"
 LOG = BUILD / "setup.log"
-EXTRAS = {"runtime": "", "test": "[test,train,openvino,ray,tensorrt]"}
+EXTRAS = {"runtime": "", "test": "[test,train,openvino,ray,tensorrt,int8]"}
 WHEEL_PYTHONS = ((3, 10), (3, 13))
 
 
