@@ -99,7 +99,7 @@ class HandServices:
     def cancel(self) -> None:
         """Answer all that wait: the node is being deactivated."""
         for job in list(self._jobs):
-            self._answer(job, lambda: "the node was deactivated meanwhile")
+            self._answer(job, lambda: "the node is not active any more: it was deactivated meanwhile")
 
     def _answer(self, job: _Job, make: Callable[[], Any]) -> None:
         try:

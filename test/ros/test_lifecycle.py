@@ -13,6 +13,8 @@ import pytest
 from sensor_msgs.msg import Image
 from talk import Dialogue, Peer
 
+from h2onet_msgs.srv import SaveSnapshot
+
 OUTPUTS = {f"/hand_mesh_node/{name}" for name in ("hands", "markers", "points", "overlay", "topology")}
 
 
@@ -42,7 +44,13 @@ def test_each_transition_makes_and_takes_away(start_node, dialogue, hand_frames)
     assert dialogue.ask(hand_frames[0]).image_width
     loaded = resident_megabytes(node.process.pid)
 
+    # Who waits for an image gets an answer all the same.
+    client = peer.node.create_client(SaveSnapshot, "/hand_mesh_node/save_snapshot")
+    assert peer.wait_until(client.service_is_ready)
+    waiting = client.call_async(SaveSnapshot.Request())
     assert peer.transition("deactivate")
+    assert peer.wait_until(waiting.done)
+    assert not waiting.result().success and "not active" in waiting.result().message
     assert peer.wait_until(lambda: dialogue.images.get_subscription_count() == 0)
 
     # The engine is chosen anew when the node is configured, and at no other time.
