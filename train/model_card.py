@@ -4,7 +4,8 @@
         --video VIDEO --mediapipe WHEEL --json evaluation.json
     python -m train.model_card evaluation.json [--card docs/weights.md]
 
-Replaces the lines between the two marks in the card; without a card, or with `--print`, only prints them.
+Replaces the lines between the two marks in the card; with `--print`, only prints them. Of several files the
+later ones complete or replace the earlier ones' figures.
 """
 
 from __future__ import annotations
@@ -143,22 +144,27 @@ def updated(card: str, figures: Figures) -> str:
     return f"{before}{BEGIN}\n{card_table(figures)}{END}{after}"
 
 
+def _read(path: Path) -> Figures:
+    figures = json.loads(path.read_text())
+    if not isinstance(figures, dict) or not all(isinstance(v, int | float) for v in figures.values()):
+        raise ValueError(f"{path}: expected the flat figures that train.evaluate --json writes")
+    return figures
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m train.model_card",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("figures", type=Path, help="JSON file of train.evaluate")
+    parser.add_argument("figures", type=Path, nargs="+", help="JSON files of train.evaluate")
     parser.add_argument("--card", type=Path, default=CARD, help="Markdown file to change")
     parser.add_argument("--print", action="store_true", help="print the tables, change nothing")
     options = parser.parse_args(arguments)
     try:
-        figures = json.loads(options.figures.read_text())
-        if not isinstance(figures, dict) or not all(isinstance(v, int | float) for v in figures.values()):
-            raise ValueError(
-                f"{options.figures}: expected the flat figures that train.evaluate --json writes"
-            )
+        figures: Figures = {}
+        for path in options.figures:
+            figures |= _read(path)
         if options.print:
             print(card_table(figures))
             return 0

@@ -59,14 +59,14 @@ class Truth:
 
 
 def test_a_video_is_followed_judged_and_drawn(bundle, engine, clip):
-    found = evaluate_video(engine, bundle.topology, clip, Truth(), every=1)
+    found = evaluate_video(engine, bundle.topology, clip, Truth(), every=1, stills=2)
     for name, left in (("video", 0.0), ("video_mirrored", 1.0)):
         figures = found.figures[name]
         assert figures["frames"] == figures["frames_with_a_hand"] == figures["judged"] == FRAMES
         assert figures["identities"] == 1
         assert figures["left_share"] == left
         assert 0 < figures["distance_median"] <= figures["distance_p95"] < 0.5
-    assert found.figures["video"]["jitter_pictures"] == 4
+    assert found.figures["video"]["jitter_pictures"] == 2
     assert 0 < found.figures["video"]["jitter_mm"] <= found.figures["video"]["jitter_worst_mm"]
     assert set(found.pictures) <= {"video_first", "video_middle", "video_worst"}
     assert all(picture.shape == (480, 640, 3) for picture in found.pictures.values())

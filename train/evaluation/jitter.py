@@ -14,7 +14,7 @@ from h2onet_ros.perception.types import Frame
 NOISE = 2.0
 """Standard deviation of the noise of each pixel and colour, of 255: a webcam's in a lit room."""
 
-SETTLING, MEASURED = 15, 30
+SETTLING, MEASURED = 15, 20
 """Frames that the pipeline gets to settle, and frames measured after them; at 30 frames/s."""
 
 

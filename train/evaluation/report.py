@@ -31,16 +31,20 @@ class Found:
         self.worst |= other.worst
 
 
-def table(figures: Figures) -> str:
-    """Figures as lines of text, one set a column."""
-    names = list(dict.fromkeys(name for part in figures.values() for name in part))
-    width = max(map(len, names))
+def table(figures: Figures, width: int = 110) -> str:
+    """Figures as lines of text, one set a column, as many columns side by side as fit in `width` letters."""
+    name_width = max(len(name) for part in figures.values() for name in part)
     column = max(12, *(len(head) + 2 for head in figures))
-    lines = [" " * width + "".join(f"{head:>{column}}" for head in figures)]
-    for name in names:
-        cells = [f"{part[name]:{column}.4f}" if name in part else " " * column for part in figures.values()]
-        lines.append(f"{name:<{width}}" + "".join(cells))
-    return "\n".join(lines)
+    heads, beside = list(figures), max(1, (width - name_width) // column)
+    blocks = []
+    for begin in range(0, len(heads), beside):
+        shown = {head: figures[head] for head in heads[begin : begin + beside]}
+        lines = [" " * name_width + "".join(f"{head:>{column}}" for head in shown)]
+        for name in dict.fromkeys(name for part in shown.values() for name in part):
+            cells = [f"{part[name]:{column}.4f}" if name in part else " " * column for part in shown.values()]
+            lines.append(f"{name:<{name_width}}" + "".join(cells))
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
 
 
 def flat(figures: Figures) -> dict[str, float]:

@@ -17,11 +17,16 @@ from train.detector.landmarks import LandmarkNetwork
 from train.evaluation.jitter import still_jitter
 from train.evaluation.report import Found
 
-STILL_PICTURES = 4
+STILL_PICTURES = 8
 
 
 def evaluate_video(
-    engine: Engine, topology: HandTopology, video: Path, judge: LandmarkNetwork, every: int = 5
+    engine: Engine,
+    topology: HandTopology,
+    video: Path,
+    judge: LandmarkNetwork,
+    every: int = 5,
+    stills: int = STILL_PICTURES,
 ) -> Found:
     """Figures of following one hand through a video, as it is and mirrored, and of keeping still on it.
 
@@ -29,7 +34,9 @@ def evaluate_video(
         engine: runs the bundle.
         topology: of the bundle.
         video: shows one hand.
-        judge: looks at every so many frames.
+        judge: looks at frames.
+        every: so many frames it is asked.
+        stills: so many pictures, evenly spread over the video, are shown over and over.
 
     Returns:
         Figures `video`, `video_mirrored`: shares and counts, distances of the projected joints from the
@@ -47,7 +54,7 @@ def evaluate_video(
             shown = {0: "first", len(results) // 2: "middle"}
             if errors:
                 shown[max(errors, key=lambda index: errors[index])] = "worst"
-            step = max(len(results) // STILL_PICTURES, 1)
+            step = max(len(results) // stills, 1)
             still = []
             for index, frame in enumerate(read_frames(video, None)):
                 if index in shown:
