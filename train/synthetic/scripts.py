@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from h2onet_ros.hand.model import HandModel, open_hand
 from h2onet_ros.perception.camera import Camera
@@ -219,11 +218,3 @@ def two_hands(camera: str, size: float = 1.0, seconds: float = 1.6) -> Script:
         rate=15.0,
         seed=6,
     )
-
-
-def box_in_front(second: float) -> list[np.ndarray]:
-    """A box carried past before hands at half a metre."""
-    place = np.array([-0.2 + 0.25 * second, 0.03, 0.33])
-    turn = Rotation.from_euler("zyx", [18, 30 + 20 * second, 8], degrees=True).as_matrix()
-    size = np.array([0.02, 0.03, 0.02])
-    return [thing_soup("box", size, turn, place, np.array([0.85, 0.8, 0.7]), -1.0, 1.0, 0.3)]
