@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmark import report
-from benchmark.subjects import GROUPS, REFERENCE, SUBJECTS, Subject
+from benchmark.subjects import CACHE, GROUPS, REFERENCE, SUBJECTS, Subject
 from benchmark.worker import SubjectError, Worker
 from h2onet_ros.engines import WeightsBundle
 
@@ -37,6 +38,7 @@ def main() -> int:
         print(f"benchmark: nothing is called {', '.join(options.only)}; --list tells what there is")
         return 2
     with tempfile.TemporaryDirectory() as temporary:
+        os.environ[CACHE] = str(Path(temporary) / "cache")
         folder = Path(options.bundle) if options.bundle else _random_bundle(Path(temporary))
         workers, left_out = _start(subjects, folder)
         try:
@@ -70,6 +72,8 @@ def _start(subjects: list[Subject], folder: Path) -> tuple[list[Worker], dict[st
     workers, left_out = [], {}
     for subject in tqdm(subjects, "starting", leave=False, disable=None):
         try:
+            if subject.is_cached:
+                Worker(subject, folder).stop()
             workers.append(Worker(subject, folder))
         except SubjectError as error:
             left_out[subject.title] = re.sub(r"^[\w.]+Error: ", "", str(error))

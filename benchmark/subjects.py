@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+CACHE = "H2ONET_BENCHMARK_CACHE"
+"""Environment variable with the folder of compiled networks; those of random weights are thrown away."""
 
 GROUPS = ("reference", "engines", "parts", "pipeline")
 STEP, ENCODE, TWO_HANDS, FUSE = "step", "encode", "encode two hands", "fuse"
@@ -25,6 +30,11 @@ class Subject:
     group: str
     kind: str
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether its first start compiles what later ones find."""
+        return self.options.get("name") in ("openvino", "tensorrt")
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,9 @@ SUBJECTS = (
     Subject("palm detector, one picture", "parts", "palm_detector"),
     Subject("hand check, one hand", "parts", "hand_check", {"hands": 1}),
     Subject("hand check, two hands", "parts", "hand_check", {"hands": 2}),
+    Subject("placement, position alone, one hand", "parts", "placement", {"turns": False}),
     Subject("placement, one hand", "parts", "placement"),
+    Subject("placement with depth, one hand", "parts", "placement", {"has_depth": True}),
     Subject("markers, one hand", "parts", "markers", {"hands": 1}),
     Subject("markers, two hands", "parts", "markers", {"hands": 2}),
     Subject("message made and serialised, one hand", "parts", "message", {"hands": 1}),
@@ -108,7 +120,8 @@ def _make_engine(
     from h2onet_ros.engines import WeightsBundle, create_engine
 
     crops = np.random.default_rng(0).random((2, 3, 128, 128), dtype=np.float32)
-    engine = create_engine(WeightsBundle.load(bundle), name, threads, precision, hands=hands)
+    cache = Path(os.environ[CACHE])
+    engine = create_engine(WeightsBundle.load(bundle), name, threads, precision, cache, hands)
     kept = engine.encode(crops[:1])
     actions = {
         STEP: Action(lambda: engine.fuse(engine.encode(crops[:1]), kept, kept)),
@@ -138,18 +151,32 @@ def _make_hand_check(bundle: str, hands: int) -> tuple[dict[str, Action], dict[s
     return _only(lambda: check(crops))
 
 
-def _make_placement(bundle: str) -> tuple[dict[str, Action], dict[str, Any]]:
+def _make_placement(
+    bundle: str, turns: bool = True, has_depth: bool = False
+) -> tuple[dict[str, Action], dict[str, Any]]:
     import numpy as np
 
     from h2onet_ros.perception.camera import Camera
-    from h2onet_ros.perception.placement import place
+    from h2onet_ros.perception.depth import fit_depth
+    from h2onet_ros.perception.placement import TURN_PRIOR, place
 
     camera = Camera.assumed(640, 480)
     hand = _hands(1)[0][0]
     points = camera.project(hand.joints).astype(np.float32)
     points += np.random.default_rng(0).normal(0, 1, points.shape).astype(np.float32)
-    joints = hand.joints - hand.joints[0]
-    return _only(lambda: place(joints, points, camera))
+    joints, vertices = hand.joints - hand.joints[0], hand.vertices - hand.joints[0]
+    prior = TURN_PRIOR if turns else None
+    depth = np.full((480, 640), hand.position[2], np.float32)
+
+    def run() -> object:
+        placement = place(joints, points, camera, prior)
+        if placement is None or not has_depth:
+            return placement
+        return fit_depth(vertices, joints, points, camera, depth, placement, prior)
+
+    if run() is None:
+        raise RuntimeError("the hand of the benchmark has no place before its camera")
+    return _only(run)
 
 
 def _make_markers(bundle: str, hands: int) -> tuple[dict[str, Action], dict[str, Any]]:

@@ -7,10 +7,14 @@ import json
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 MAGIC = b"h2onet_ros cache 1\n"
+UNUSED_DAYS = 60
+"""Entries that nobody asked for in so many days are removed when another is stored."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +55,9 @@ class CompiledCache:
         data = _unpack(content, _text(key))
         if data is None:
             _log.warning("the cached network %s is damaged; compiling it anew", path)
+        else:
+            with suppress(OSError):  # a cache that may only be read serves as well
+                os.utime(path)
         return data
 
     def store(self, key: Mapping[str, str], data: bytes) -> bool:
@@ -68,12 +75,20 @@ class CompiledCache:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(path)
+            self._forget_unused()
         except OSError as error:
             _log.warning("cannot keep the compiled network in %s: %s; every start compiles it", path, error)
             if temporary is not None:
                 Path(temporary).unlink(missing_ok=True)
             return False
         return True
+
+    def _forget_unused(self) -> None:
+        oldest = time.time() - UNUSED_DAYS * 24 * 3600
+        for path in self.folder.glob("*-*.bin"):
+            with suppress(OSError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
 
 
 def _text(key: Mapping[str, str]) -> bytes:

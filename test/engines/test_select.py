@@ -7,8 +7,12 @@ import sys
 from dataclasses import replace
 
 import pytest
+import synthetic_hand
 
-from h2onet_ros.engines import EngineError, create_engine
+from h2onet_ros.engines import EngineError, create_engine, select
+from h2onet_ros.engines.cuda import DeviceFacts
+from h2onet_ros.engines.tensorrt_build import MODULES
+from h2onet_ros.model.export import Provenance, export_bundle
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,35 @@ def test_auto_with_a_broken_openvino_warns(wide, caplog, monkeypatch):
     assert "(chosen: openvino failed)" in caplog.text
 
 
+def test_auto_says_that_there_is_no_gpu(bundle, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("h2onet_ros.engines.cuda.LIBRARY", "libcuda_of_another_world.so")
+    create_engine(bundle, cache_folder=None)
+    assert "no engine for a GPU: no CUDA device: there is no NVIDIA driver" in caplog.text
+
+
+def test_auto_does_not_take_a_gpu_engine_that_does_not_work(bundle, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(select, "find_gpu", lambda: DeviceFacts("NVIDIA H100", (9, 0), "CUDA 13.0"))
+    monkeypatch.setattr("h2onet_ros.engines.cuda.LIBRARY", "libcuda_of_another_world.so")
+    for name in MODULES:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert create_engine(bundle, cache_folder=None).name == "onnxruntime"
+    assert "the GPU NVIDIA H100 cannot be used by engine tensorrt: TensorRT is not installed" in caplog.text
+    assert "the GPU NVIDIA H100 cannot be used by engine onnxruntime-cuda" in caplog.text
+
+
+def test_wrong_answers_are_found_out(bundle, tmp_path):
+    provenance = Provenance(name="other", hand="tube", licence="CC0-1.0", training_data="none")
+    other = export_bundle(
+        synthetic_hand.small_network("single_frame", seed=7), tmp_path / "other", provenance
+    )
+    trusted = create_engine(bundle, "onnxruntime")
+    select.check_answers(create_engine(bundle, "onnxruntime", threads=2), trusted)
+    with pytest.raises(EngineError, match="gives vertices .* mm from those of .* at most 2 mm are allowed"):
+        select.check_answers(create_engine(other, "onnxruntime"), trusted)
+
+
 def test_a_missing_library_is_named(bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(EngineError, match="needs the Python package openvino"):
@@ -79,5 +112,5 @@ def test_a_missing_library_is_named(bundle, monkeypatch):
 
 
 def test_precisions_an_engine_lacks_are_refused(bundle):
-    with pytest.raises(EngineError, match="computes in float32, not 'bfloat16'"):
+    with pytest.raises(EngineError, match="computes in float32 or int8, not 'bfloat16'"):
         create_engine(bundle, "onnxruntime", precision="bfloat16")
