@@ -9,7 +9,7 @@ play` and `h2onet evaluate-bag` read. --synthetic renders hands and adds what is
 /ground_truth/hands (HandArray) and /ground_truth/topology; it needs a checkout with the extra `train`.
 
 Exit code: 0 when everything was recorded, 1 where some pictures were left out or the disk is full, 2 for
-input that cannot be used, 130 after Ctrl-C; what was recorded until then can be read.
+input that cannot be used, 130 after Ctrl-C (143: SIGTERM); what was recorded until then can be read.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from __future__ import annotations
 import argparse
 import datetime
 import math
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from h2onet_ros.bag.evaluate import Interruption
 
 if TYPE_CHECKING:
     from h2onet_ros.bag.calibration import Calibration
@@ -102,23 +103,19 @@ def arguments(args: Sequence[str] | None) -> argparse.Namespace:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Make a recording; the exit code."""
+    interruption = Interruption()
     options = arguments(args)
-    # Imports take a while; here a Ctrl-C during them is no stack trace.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Imports take a while; --help shall not.
+    from h2onet_ros.bag.errors import BagError
+
     try:
-        from h2onet_ros.bag.errors import BagError
-
-        try:
-            return _make(options)
-        except BagError as error:
-            print(f"{PROGRAM}: {error}", file=sys.stderr)
-            return EXIT_USAGE
-    except KeyboardInterrupt:
-        print(f"\n{PROGRAM}: stopped", file=sys.stderr)
-        return 130
+        return _make(options, interruption)
+    except BagError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return EXIT_USAGE
 
 
-def _make(options: argparse.Namespace) -> int:
+def _make(options: argparse.Namespace, interruption: Interruption) -> int:
     from h2onet_ros.bag.camera_recording import CameraRecording
     from h2onet_ros.bag.errors import BagError, DiskFullError
     from h2onet_ros.bag.folder_writer import FolderWriter, remove_recording
@@ -136,7 +133,7 @@ def _make(options: argparse.Namespace) -> int:
         remove_recording(out)
     typestore = create_typestore()
     problems: list[str] = []
-    count, is_stopped = 0, False
+    count = 0
     with ExitStack() as stack:
         writer: BagWriter | FolderWriter
         if out.suffix == ".mcap":
@@ -149,24 +146,23 @@ def _make(options: argparse.Namespace) -> int:
             footage.mesh, footage.has_depth,
         )  # fmt: skip
         try:
-            try:
-                for moment in _with_bar(_chosen(footage, options), footage, options):
-                    recording.write(moment, options.stamp + moment.time)
-                    count += 1
-            except KeyboardInterrupt:
-                is_stopped = True
+            for moment in _with_bar(_chosen(footage, options), footage, options):
+                recording.write(moment, options.stamp + moment.time)
+                count += 1
+                if interruption:
+                    break
             writer.close()
         except DiskFullError as error:
             problems.append(str(error))
     problems += _left_out(footage.problems)
-    if not count and not problems and not is_stopped:
+    if not count and not problems:
         problems.append(f"No image was recorded: {footage.description} has none from {options.start:g} s on.")
     print(_summary(out, footage, recording, camera, count))
     for problem in problems:
         print(f"{PROGRAM}: {problem}", file=sys.stderr)
-    if is_stopped:
+    if interruption:
         print(f"{PROGRAM}: stopped; {out} holds what was recorded until then", file=sys.stderr)
-        return 130
+        return 128 + interruption.signal_number
     return EXIT_FAILURE if problems else EXIT_OK
 
 

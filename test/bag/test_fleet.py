@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,13 @@ def write_bag(path, maker, count):
             data = bytes(maker.store.serialize_cdr(message, COMPRESSED_IMAGE))
             bag.write(topic, 10**9 + index * 40_000_000, data)
     return path
+
+
+def wait_for_file(path, process):
+    """Until a process has made a file; without spinning, since it needs the core itself."""
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +257,19 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_does_the_rest(recordings, tmp_
     assert [row["metrics"]["images"] for row in summary["recordings"]] == [5, LONG]
 
 
+def test_workers_end_with_whoever_started_them(recordings, tmp_path):
+    command = [*COMMAND, recordings / "long.mcap", recordings / "short.mcap", "--workers", "1"]
+    running = subprocess.Popen(
+        [*command, "--out", tmp_path / "out"], stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    wait_for_file(tmp_path / "out" / "long" / "hands.mcap", running)
+    running.kill()
+    # The stream ends when the last process that holds it has ended.
+    running.communicate(timeout=120)
+    metrics = json.loads((tmp_path / "out" / "long" / "metrics.json").read_text())
+    assert metrics["images"] < LONG and not metrics["is_complete"]
+
+
 class _Scripted:
     """Workers whose jobs end as told: no process could be made to end at exactly these moments."""
 
@@ -401,8 +422,7 @@ def test_a_ray_worker_killed_in_the_middle_is_replaced(ray_cluster, recordings, 
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment,
     )  # fmt: skip
     # The results' file is made when the first image is about to be looked at; many are to come.
-    while not (out / "long" / "hands.mcap").exists():
-        assert running.poll() is None, running.communicate()
+    wait_for_file(out / "long" / "hands.mcap", running)
     killed = worker_of("long", environment["RAY_AUTH_TOKEN"])
     assert killed is not None
     os.kill(killed, signal.SIGKILL)

@@ -24,7 +24,7 @@ from h2onet_ros.bag.units import SECOND
 _APART = 0.5
 """Seconds between images that are shown, so that not all of them show the same."""
 _HAND = 0.19
-"""Metres."""
+"""Length of a hand, metres."""
 _TOLERANCE = 0.01
 """Seconds between an image and its truth."""
 
@@ -46,10 +46,11 @@ class _Mesh:
 
 
 def differences(a: Run, b: Run, pairing: Pairing) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """How much the runs differ in each image `(N,)`, and how many hands only one of them found `(N,)`.
+    """Where the runs differ, image by image.
 
-    A hand that only one of them found counts 1, one that both found the mean distance of its joints in space
-    over a hand's length, 1 at most.
+    Returns:
+        `(N,)` the mean distance of the joints in space, metres, of the hand in which it is largest; and
+        `(N,)` how many hands only one of the runs found.
     """
     count = len(pairing.stamps)
     lonely = np.zeros(count, np.int64)
@@ -62,15 +63,19 @@ def differences(a: Run, b: Run, pairing: Pairing) -> tuple[NDArray[np.float64], 
         rows = (image >= 0) & (table["track_id"] >= 0)
         rows[paired] = False
         lonely += np.bincount(image[rows], minlength=count)
-    far = joints(a.table, rows_a) - joints(b.table, rows_b)
-    relative = np.minimum(np.linalg.norm(far, axis=-1).mean(-1) / _HAND, 1.0)
-    apart = np.bincount(pairing.image_a[rows_a], np.nan_to_num(relative), minlength=count)
-    return (apart + lonely).astype(np.float64), lonely
+    distance = np.linalg.norm(joints(a.table, rows_a) - joints(b.table, rows_b), axis=-1).mean(-1)
+    apart = np.zeros(count)
+    np.maximum.at(apart, pairing.image_a[rows_a], distance)
+    return apart, lonely
 
 
 def choose(a: Run, b: Run, pairing: Pairing, count: int) -> dict[int, str]:
-    """Indices into `pairing.stamps` of the images to show, with the reason for each."""
-    worth, lonely = differences(a, b, pairing)
+    """Indices into `pairing.stamps` of the images to show, with the reason for each.
+
+    A hand that only one of the runs found counts more than any distance.
+    """
+    apart, lonely = differences(a, b, pairing)
+    worth = lonely + np.minimum(apart / _HAND, 0.99)
     chosen: list[int] = []
     for image in np.argsort(-worth, kind="stable"):
         if len(chosen) == count or worth[image] <= 0:
@@ -78,7 +83,9 @@ def choose(a: Run, b: Run, pairing: Pairing, count: int) -> dict[int, str]:
         if all(abs(pairing.times[image] - pairing.times[other]) >= _APART for other in chosen):
             chosen.append(int(image))
     return {
-        image: f"{lonely[image]} hands in one of them only" if lonely[image] else "places apart"
+        image: f"{lonely[image]} hands in one of them only"
+        if lonely[image]
+        else f"joints {1000 * apart[image]:.0f} mm apart"
         for image in sorted(chosen)
     }
 
