@@ -77,6 +77,9 @@ ROWS: tuple[tuple[str, tuple[Row, ...]], ...] = (
                 "synthetic_mediapipe_occluded_pa_mpjpe_mm", wanted="less than of one frame",
                 met=lambda value, f: value < f.get("synthetic_single_occluded_pa_mpjpe_mm", 0)),
             Row("the same, one frame: PA-MPJPE", "synthetic_single_occluded_pa_mpjpe_mm"),
+            Row("palm to the camera: PA-MPJPE", "synthetic_palm_pa_mpjpe_mm"),
+            Row("back to the camera: PA-MPJPE", "synthetic_back_pa_mpjpe_mm"),
+            Row("edge to the camera: PA-MPJPE", "synthetic_edge_pa_mpjpe_mm"),
             *(
                 Row(f"hidden or not, {finger}: F1", f"synthetic_occlusion_f1_{finger}", form="{:.2f}",
                     wanted=">= 0.85", met=_at_least(0.85))
@@ -90,6 +93,9 @@ ROWS: tuple[tuple[str, tuple[Row, ...]], ...] = (
             _percent("image points off, median, of the hand's box", "real_uv_median",
                      "real_mediapipe_uv_median", 5),
             _percent("more than 15 % off", "real_uv_failures", "real_mediapipe_uv_failures", 5),
+            _percent("palm to the camera, median", "real_palm_uv_median"),
+            _percent("back to the camera, median", "real_back_uv_median"),
+            _percent("edge to the camera, median", "real_edge_uv_median"),
             _percent("right hands, median", "real_right_uv_median"),
             Row("left hands, median", "real_left_uv_median", form="{:.1f} %", factor=100,
                 wanted="<= 1.05 x right", met=_not_behind("real_right_uv_median", 1.05)),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from h2onet_ros.hand.model import open_hand
 from train.data import RealSource, SyntheticSource
+from train.datasets.base import Frame
 from train.detector.landmarks import LandmarkNetwork
 from train.evaluation.landmarks import predict_landmarks
 from train.evaluation.metrics import metrics_2d, metrics_3d, uv_errors
@@ -28,6 +30,9 @@ OCCLUDED_FINGERS = 2
 """A hand counts as occluded with at least so many hidden fingers."""
 
 SHOWN = 24
+
+EDGE_ON = 0.3
+"""A hand is seen from the side if its palm's normal is within asin(0.3), 17 degrees, of the image plane."""
 
 
 def evaluate_synthetic(
@@ -51,6 +56,9 @@ def evaluate_synthetic(
             part = p.select(rows)
             figures[f"{name}_occluded"] = metrics_3d(part) | metrics_2d(part)
         if not forget:
+            for view, chosen in views(samples).items():
+                part = p.select(chosen)
+                figures[f"{name}_{view}"] = metrics_3d(part) | metrics_2d(part)
             pictures[name] = draw_predictions(p, samples, np.arange(min(SHOWN, len(samples))), faces)
     if rival:
         p = predict_landmarks(rival, samples, open_hand().standard_regressor())
@@ -61,6 +69,13 @@ def evaluate_synthetic(
     p = predict(predictor, samples, regressor, jitter=TRACKING)
     figures["synthetic_jittered"] = metrics_3d(p) | metrics_2d(p)
     return Found(figures, pictures)
+
+
+def views(samples: Sequence[list[Frame]]) -> dict[str, np.ndarray]:
+    """Masks of the samples whose newest frame shows the palm, the back or the edge of the hand, if any do."""
+    away = np.array([sample[0].rotation[2, 2] for sample in samples])
+    masks = {"palm": away > EDGE_ON, "back": away < -EDGE_ON, "edge": np.abs(away) <= EDGE_ON}
+    return {name: mask for name, mask in masks.items() if mask.any()}
 
 
 def held_out_photographs(crops: Path, fits: Path | None) -> RealSource:
@@ -78,7 +93,7 @@ def evaluate_real(
     count: int | None,
     rival: LandmarkNetwork | None = None,
 ) -> Found:
-    """Photographs: image points, of all hands and by side; MediaPipe's beside ours.
+    """Photographs: image points, of all hands, by side and by view; MediaPipe's beside ours.
 
     The true points are MediaPipe's own, of its last pass: what is told of it is how well it repeats itself.
     """
@@ -90,9 +105,9 @@ def evaluate_real(
         "real_jittered": metrics_2d(predict(predictor, samples, regressor, jitter=TRACKING)),
     }
     mirrored = source.crops.mirrored[rows]
-    for side, chosen in (("left", mirrored), ("right", ~mirrored)):
+    for part, chosen in ({"left": mirrored, "right": ~mirrored} | views(samples)).items():
         if chosen.any():
-            figures[f"real_{side}"] = metrics_2d(p.select(chosen))
+            figures[f"real_{part}"] = metrics_2d(p.select(chosen))
     if rival:
         figures["real_mediapipe"] = metrics_2d(predict_landmarks(rival, samples))
     typical = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).round().astype(int)
