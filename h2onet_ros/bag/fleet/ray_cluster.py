@@ -38,12 +38,17 @@ class RayWorkers:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if address == LOCAL:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            # 30 s by default, too few for a machine that is busy.
+            os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
             options["include_dashboard"] = False
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             _require_listener(address)
             ray.init(address=address, **options)
         except Exception as error:  # Each version of Ray has its own for a cluster that does not answer.
+            if address == LOCAL:
+                reason = f"{_first_line(error)}. Try again, or use --workers instead"
+                raise BagError(f"Cannot start a Ray instance on this machine: {reason}.") from error
             raise BagError(
                 f"Expected a Ray cluster at {address}, it cannot be reached: {_first_line(error)}. Start one "
                 f"with `ray start --head`, or give --ray {LOCAL} for this machine alone."
