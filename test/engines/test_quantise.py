@@ -13,7 +13,7 @@ from h2onet_ros import quantisation
 from h2onet_ros.cli import main
 from h2onet_ros.engines import BundleError, EngineError, WeightsBundle, create_engine
 
-CROPS = 48
+CROPS = 40
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_a_coarse_one_is_refused_with_the_figure(capsys, exported, pictures, tmp
     code, _, error = quantise(capsys, exported("single_frame")[1], tmp_path / "new", *arguments)
     assert code == 1
     assert "8 bits cost more than" in error
-    assert "mm PA-MPJPE on 24 crops. Nothing was written" in error
+    assert "mm PA-MPJPE on 20 crops. Nothing was written" in error
     assert not list(tmp_path.iterdir())
 
 

@@ -23,7 +23,7 @@ def bundle(exported):
 def test_unknown_engines_and_impossible_threads_are_refused(bundle):
     with pytest.raises(EngineError, match="unknown engine 'abacus'; choose auto, onnxruntime"):
         create_engine(bundle, "abacus")
-    with pytest.raises(EngineError, match="threads must be at least 1"):
+    with pytest.raises(EngineError, match="threads and hands must be at least 1"):
         create_engine(bundle, "onnxruntime", threads=0)
 
 
@@ -101,7 +101,7 @@ def test_wrong_answers_are_found_out(bundle, tmp_path):
     )
     trusted = create_engine(bundle, "onnxruntime")
     select.check_answers(create_engine(bundle, "onnxruntime", threads=2), trusted)
-    with pytest.raises(EngineError, match="gives vertices .* mm from those of .* at most 2 mm are allowed"):
+    with pytest.raises(EngineError, match=r"gives vertices .* mm from those of .* at most 2 mm are allowed"):
         select.check_answers(create_engine(other, "onnxruntime"), trusted)
 
 
