@@ -72,7 +72,7 @@ def bag(truth, tmp_path_factory):
     images = [capture.read()[1] for _ in range(FIRST + COUNT)][FIRST:]
     messages = recordings.camera_messages(images, k=load_camera(DEMO / "camera.yaml").k)
     messages += recordings.truth_messages(truth)
-    return recordings.write(tmp_path_factory.mktemp("two_hands") / "bag", messages)
+    return recordings.write(tmp_path_factory.mktemp("two_hands") / "bag", messages, "sqlite3")
 
 
 @pytest.fixture(scope="module")
