@@ -43,7 +43,7 @@ def wide(bundle):
 def test_auto_for_a_narrow_network_is_onnxruntime_and_says_why(bundle, caplog):
     caplog.set_level(logging.INFO)
     assert create_engine(bundle, cache_folder=None).name == "onnxruntime"
-    assert "(chosen: for a network of width 0.25 nothing is faster" in caplog.text
+    assert "(chosen: a network of width 0.25 gains little by bfloat16" in caplog.text
 
 
 def test_auto_with_openvino_and_bfloat16_takes_it_for_a_wide_network(wide, caplog):
