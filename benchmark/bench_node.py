@@ -43,6 +43,8 @@ WARM_UP = 60
 """Frames at the start that do not count."""
 START_PATIENCE_S = 120.0
 END_PATIENCE_S = 5.0
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "node.md"
+BEGIN, END = "<!-- bench_node: begin -->\n", "<!-- bench_node: end -->\n"
 MARKER_REPEATS = 500
 
 
@@ -215,15 +217,22 @@ def _memory(run: Run, memory: list[tuple[float, float]]) -> None:
 
 
 def _times(run: Run, listener: Listener, camera: dict[str, Any]) -> None:
-    stamps = camera["stamps"][WARM_UP:]
-    answers = [answer for answer in listener.answers if answer[0] >= stamps[0]]
+    place = {stamp: index for index, stamp in enumerate(camera["stamps"])}
+    answers, run.frames, last = [], len(place) - WARM_UP, -1
+    for answer in listener.answers:
+        index = place[answer[0]]
+        if index >= WARM_UP:
+            # What lies between this answer and the one before was skipped, as the node says, or lost.
+            missing = index - max(last, WARM_UP - 1) - 1
+            run.skipped += min(answer[4], missing)
+            run.lost += max(missing - answer[4], 0)
+            answers.append(answer)
+        last = index
+    run.lost += len(place) - 1 - last
+    run.answered = len(answers)
     if not answers:
-        raise RuntimeError(f"none of {len(stamps)} images was answered")
+        raise RuntimeError(f"none of {run.frames} images was answered")
     table = np.array([answer[1:] for answer in answers])
-    run.frames, run.answered = len(stamps), len(answers)
-    # The first counted answer may tell of images that were skipped before.
-    run.skipped = int(table[1:, 3].sum())
-    run.lost = run.frames - run.answered - run.skipped
     run.with_all_hands = int((table[:, 4] >= run.hands).sum())
     run.latency_p50, run.latency_p95 = (float(v) for v in 1e3 * np.percentile(table[:, 0], [50, 95]))
     run.latency_max = float(1e3 * table[:, 0].max())
@@ -283,6 +292,11 @@ def table(runs: list[Run]) -> str:
     return "\n".join(lines)
 
 
+def _place(where: dict[str, Any]) -> str:
+    machine_text = f"{where['processor']}, {where['cores']} cores, {where['system']}"
+    return f"{machine_text}; {where['date']}, load {where['load']} at the end; 640 x 480 at 30 Hz:"
+
+
 def main() -> int:
     """Exit code."""
     options = _parser().parse_args()
@@ -302,7 +316,11 @@ def main() -> int:
             if runs:
                 document = {"machine": machine(), "runs": [asdict(run) for run in runs]}
                 out.write_text(json.dumps(document, indent=1) + "\n")
-                print(table(runs) + f"\n\nwritten: {out}")
+                text = f"{_place(document['machine'])}\n\n{table(runs)}\n"
+                print(f"{text}\nwritten: {out}")
+                if options.docs:
+                    before, _, rest = PAGE.read_text().partition(BEGIN)
+                    PAGE.write_text(f"{before}{BEGIN}{text}{END}{rest.partition(END)[2]}")
     return 0
 
 
@@ -322,6 +340,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", metavar="FOLDER", help="weights bundle (the one that comes along)")
     parser.add_argument("--no-markers", action="store_true", help="do not subscribe to the markers")
     parser.add_argument("--out", default="output/bench_node.json", help="document to write (%(default)s)")
+    parser.add_argument("--docs", action="store_true", help="put the table into docs/node.md, too")
     return parser
 
 
