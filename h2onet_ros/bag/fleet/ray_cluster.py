@@ -38,8 +38,6 @@ class RayWorkers:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if address == LOCAL:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            # 30 s by default, too few for a machine that is busy.
-            os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
             options["include_dashboard"] = False
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
