@@ -66,8 +66,8 @@ def test_reliability_follows_the_cameras(conversation, hand_frames):
 def test_depth_puts_the_wrist_where_it_is(conversation, hand_frames, encoding):
     dialogue, peer = conversation.dialogue, conversation.peer
     depths = peer.node.create_publisher(Image, "depth", 10)
-    # Everything is 0.7 m away, and a second half of nothing known.
-    metres = np.full((360, 640), 0.7, np.float32)
+    # Everything is 0.9 m away, much farther than the image says, and a second half of nothing known.
+    metres = np.full((360, 640), 0.9, np.float32)
     metres[::2, 1::2] = np.nan if encoding == "32FC1" else 0
     pixels = metres if encoding == "32FC1" else (1000 * metres).astype(np.uint16)
     dialogue.send_info(640, 360)
@@ -91,8 +91,8 @@ def test_depth_puts_the_wrist_where_it_is(conversation, hand_frames, encoding):
         _, values = conversation.diagnosis()
         # All but the first, which does not wait for a topic that has never said anything.
         assert int(values["images with depth"]) >= 5
-        assert hands[0].wrist.position.z == pytest.approx(0.7, abs=0.08)
-        assert abs(without[0].wrist.position.z - 0.7) > abs(hands[0].wrist.position.z - 0.7)
+        assert hands[0].wrist.position.z == pytest.approx(0.9, abs=0.08)
+        assert abs(without[0].wrist.position.z - 0.9) > 2 * abs(hands[0].wrist.position.z - 0.9)
     finally:
         assert all(r.successful for r in peer.set(depth=False, depth_wait_s=0.03, smoothing=1.0))
         peer.node.destroy_publisher(depths)
