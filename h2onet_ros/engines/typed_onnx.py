@@ -83,12 +83,12 @@ def exact_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     producers = {name: node for node in model.graph.node for name in node.output}
     waiting = [value.name for value in model.graph.output if value.name in EXACT_OUTPUTS]
     waiting += [node.input[1] for node in model.graph.node if node.op_type == "GridSample"]
-    exact: dict[int, onnx.NodeProto] = {}
+    exact: dict[str, onnx.NodeProto] = {}
     while waiting:
         node = producers.get(waiting.pop())
-        if node is None or id(node) in exact:
+        if node is None or node.output[0] in exact:
             continue
-        exact[id(node)] = node
+        exact[node.output[0]] = node
         if not _has_weights(node, constants):
             waiting += node.input
     return list(exact.values())
@@ -110,14 +110,15 @@ class _Typing:
         self.casts: dict[tuple[str, bool], str] = {}
 
     def apply(self) -> None:
-        exact = {id(node) for node in exact_nodes(self.model)}
+        # By a tensor's name: Python's objects for a model's nodes come and go.
+        exact = {node.output[0] for node in exact_nodes(self.model)}
         floats = self._float_tensors()
         for value in self.graph.input:
             if value.name.split("_", 1)[-1] in HALF_INPUTS or value.name in HALF_INPUTS:
                 self._cast(value.name, to_half=True)
         outputs = {value.name for value in self.graph.output}
         for node in self.graph.node:
-            half = id(node) not in exact and self._wants_half(node)
+            half = node.output[0] not in exact and self._wants_half(node)
             for i in self._typed_inputs(node):
                 if node.input[i] and node.input[i] in floats:
                     node.input[i] = self._as(node.input[i], half)
