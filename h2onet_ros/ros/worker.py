@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 
+import rclpy
 from rclpy.clock import Clock
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import CompressedImage, Image
@@ -94,15 +95,14 @@ class HandWorker:
             (message, stamp, arrival), skipped = taken
             if skipped:
                 self._statistics.skipped(skipped)
-            if self.listener is None and not self._outputs.are_wanted():
-                continue
             try:
-                self._process(message, stamp, arrival, skipped)
+                if self.listener is not None or self._outputs.are_wanted():
+                    self._process(message, stamp, arrival, skipped)
             except (ImageError, CameraError) as error:
                 self._drop("calibration" if isinstance(error, CameraError) else "image", str(error))
             except Exception as error:
-                if self._images.is_closed:
-                    # Publishing fails while the process is being told to stop: no fault.
+                if self._images.is_closed or not rclpy.ok():
+                    # A signal takes the context away first, and nothing can be published or asked: no fault.
                     return
                 # One image must not end the node; what it left behind may be broken.
                 self._drop("internal error", f"{type(error).__name__}: {error}")
