@@ -14,6 +14,7 @@ from train.augment import CropJitter, random_affine, turned_upright
 from train.datasets.base import Frame
 from train.fit import Fits, meshes
 from train.real_crops import RealCrops
+from train.views import views
 from train.synthetic.shards import ShardSet, decode
 
 IMAGE_SIZE = 128
@@ -68,10 +69,7 @@ class RealSource:
         self._vertices, self._rotation = meshes(fits, hand, rows)
         self._camera = fits.camera[rows]
         self._mesh_weight = np.where(fits.good()[rows], mesh_weight, 0.0)
-        # Every source counts with the square root of its size: the largest shows only a few people.
-        _, source, sizes = np.unique(crops.sources, return_inverse=True, return_counts=True)
-        share = 1 / np.sqrt(sizes[source])
-        self._cumulative = np.cumsum(share / share.sum())
+        self._cumulative = np.cumsum(_shares(crops.sources, self._rotation))
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -98,6 +96,19 @@ class RealSource:
             name=str(self.crops.names[row]),
             mirrored=bool(self.crops.mirrored[row]),
         )
+
+
+def _shares(sources: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """How often each crop is drawn.
+
+    Every source counts with the square root of its size: the largest shows only a few people. So do the palms,
+    backs and edges of hands: people hold their palms to cameras, and a robot sees backs.
+    """
+    _, source, sizes = np.unique(sources, return_inverse=True, return_counts=True)
+    share = 1 / np.sqrt(sizes[source])
+    for shown in views(rotation).values():
+        share[shown] /= np.sqrt(share[shown].sum())
+    return share / share.sum()
 
 
 def make_crop(

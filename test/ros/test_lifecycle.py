@@ -146,6 +146,8 @@ def test_a_subscriber_that_was_killed_holds_nobody_up(conversation, hand_frames)
             return not heard.is_alive()
 
         assert peer.wait_until(is_heard)
+        # The node may find the newcomer before this test does.
+        assert peer.wait_until(lambda: peer.node.count_subscribers("/hand_mesh_node/hands") == 2)
     finally:
         victim.kill()
         victim.wait()

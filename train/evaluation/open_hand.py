@@ -25,14 +25,12 @@ from train.evaluation.predictors import Predictor
 from train.evaluation.report import Found
 from train.fit import Fits, fit
 from train.real_crops import RealCrops
+from train.views import views
 
 OCCLUDED_FINGERS = 2
 """A hand counts as occluded with at least so many hidden fingers."""
 
 SHOWN = 24
-
-EDGE_ON = 0.3
-"""A hand is seen from the side if its palm's normal is within asin(0.3), 17 degrees, of the image plane."""
 
 
 def evaluate_synthetic(
@@ -56,7 +54,7 @@ def evaluate_synthetic(
             part = p.select(rows)
             figures[f"{name}_occluded"] = metrics_3d(part) | metrics_2d(part)
         if not forget:
-            for view, chosen in views(samples).items():
+            for view, chosen in views(_rotations(samples)).items():
                 part = p.select(chosen)
                 figures[f"{name}_{view}"] = metrics_3d(part) | metrics_2d(part)
             pictures[name] = draw_predictions(p, samples, np.arange(min(SHOWN, len(samples))), faces)
@@ -69,13 +67,6 @@ def evaluate_synthetic(
     p = predict(predictor, samples, regressor, jitter=TRACKING)
     figures["synthetic_jittered"] = metrics_3d(p) | metrics_2d(p)
     return Found(figures, pictures)
-
-
-def views(samples: Sequence[list[Frame]]) -> dict[str, np.ndarray]:
-    """Masks of the samples whose newest frame shows the palm, the back or the edge of the hand, if any do."""
-    away = np.array([sample[0].rotation[2, 2] for sample in samples])
-    masks = {"palm": away > EDGE_ON, "back": away < -EDGE_ON, "edge": np.abs(away) <= EDGE_ON}
-    return {name: mask for name, mask in masks.items() if mask.any()}
 
 
 def held_out_photographs(crops: Path, fits: Path | None) -> RealSource:
@@ -105,7 +96,7 @@ def evaluate_real(
         "real_jittered": metrics_2d(predict(predictor, samples, regressor, jitter=TRACKING)),
     }
     mirrored = source.crops.mirrored[rows]
-    for part, chosen in ({"left": mirrored, "right": ~mirrored} | views(samples)).items():
+    for part, chosen in ({"left": mirrored, "right": ~mirrored} | views(_rotations(samples))).items():
         if chosen.any():
             figures[f"real_{part}"] = metrics_2d(p.select(chosen))
     if rival:
@@ -119,3 +110,8 @@ def evaluate_real(
             "real_worst": draw_predictions(p, samples, worst, faces),
         },
     )
+
+
+def _rotations(samples: Sequence[list[Frame]]) -> np.ndarray:
+    """Of the newest frames."""
+    return np.array([sample[0].rotation for sample in samples])
