@@ -186,6 +186,23 @@ def test_triplets_go_back_in_time(data_set):
             assert 0.27 <= -long <= 0.37
 
 
+def test_the_past_often_shows_fingers_that_the_present_hides(factory):
+    """Else fusion has nothing to learn from; the fingers keep still enough for the past to tell of them."""
+    revealed, bent = [], []
+    for index in range(200, 400):
+        rng = np.random.default_rng([5, index])
+        scene = factory.sampler.draw(rng)
+        if len(scene.times) == 3:
+            frames = factory.assembler.render([(scene, rng)])[0]
+            now, short, long = (frame.labels["occluded"][:5] for frame in frames)
+            revealed.append((now & ~(short & long)).any())
+            bent.append(np.abs(scene.hand.angles - scene.hand.angles_at(scene.times[1])).max())
+        if len(revealed) == 40:
+            break
+    assert np.mean(revealed) > 0.3
+    assert np.median(bent) < np.radians(15)
+
+
 def test_images_show_something(data_set):
     for sample in data_set:
         for image in sample.images:

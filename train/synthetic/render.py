@@ -30,9 +30,12 @@ from train.synthetic.backgrounds import BackgroundLibrary
 from train.synthetic.geometry import HandSurface
 from train.synthetic.poses import PoseSampler
 from train.synthetic.renderer import Renderer
-from train.synthetic.scene import SceneSampler
+from train.synthetic.sampler import SceneSampler
 from train.synthetic.shards import FORMAT, shard_path, write_shard
 from train.synthetic.textures import build_textures
+
+GENERATOR = 2
+"""Raised whenever a seed gives other data than before, so that no data set is continued with other rules."""
 
 STORED_QUALITY = 92
 # Scenes that hide the hand altogether are drawn anew, at most this often.
@@ -58,6 +61,7 @@ class Recipe:
         }
         return {
             "format": FORMAT,
+            "generator": GENERATOR,
             "image_size": CROP_SIZE,
             "hand_vertices": len(hand.template),
             "hand_sha256": sha256(np.ascontiguousarray(hand.template).tobytes()).hexdigest(),
