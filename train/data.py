@@ -14,8 +14,8 @@ from train.augment import CropJitter, random_affine, turned_upright
 from train.datasets.base import Frame
 from train.fit import Fits, meshes
 from train.real_crops import RealCrops
-from train.views import views
 from train.synthetic.shards import ShardSet, decode
+from train.views import views
 
 IMAGE_SIZE = 128
 
@@ -101,8 +101,8 @@ class RealSource:
 def _shares(sources: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     """How often each crop is drawn.
 
-    Every source counts with the square root of its size: the largest shows only a few people. So do the palms,
-    backs and edges of hands: people hold their palms to cameras, and a robot sees backs.
+    Every source counts with the square root of its size: the largest shows only a few people. So do the
+    palms, backs and edges of hands: people hold their palms to cameras, and a robot sees backs.
     """
     _, source, sizes = np.unique(sources, return_inverse=True, return_counts=True)
     share = 1 / np.sqrt(sizes[source])
