@@ -14,6 +14,7 @@ from .blocks import (
     MobileUnit,
     SqueezeExcite,
     conv_bn_relu,
+    full_precision,
     linear_layer,
     pointwise,
 )
@@ -89,6 +90,23 @@ class DenseStack(StackEncoder):
         return self.senet6(self.thrink3(u)), deepest
 
 
+class IntegralPoints(nn.Module):
+    """The mean place of each map (..., S * S) taken as a distribution (of logits): (..., 2) in 0..1."""
+
+    from_middle: Tensor
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        centres = (torch.arange(side) + 0.5) / side - 0.5
+        y, x = torch.meshgrid(centres, centres, indexing="ij")
+        self.register_buffer("from_middle", torch.stack((x, y), -1).reshape(-1, 2), persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        with full_precision(maps.device):
+            # From the middle: engines that round coarsely then err in proportion to small numbers.
+            return torch.softmax(maps.float(), -1) @ self.from_middle + 0.5
+
+
 class Backbone(nn.Module):
     """Features, image points and orientation features of a batch of crops."""
 
@@ -106,9 +124,13 @@ class Backbone(nn.Module):
         self.mid_proj = pointwise(8 * c, config.latent)
         self.reduce = pointwise(heat, JOINTS)
         # The 16 x 16 positions of a point's map, not channels, enter here: sizes do not depend on the width.
-        self.uv_reg = nn.Sequential(
-            linear_layer(256, 128), linear_layer(128, 64), linear_layer(64, 2, activation=False)
-        )
+        self.uv_reg: nn.Module
+        if config.image_points == "integral":
+            self.uv_reg = IntegralPoints(16)
+        else:
+            self.uv_reg = nn.Sequential(
+                linear_layer(256, 128), linear_layer(128, 64), linear_layer(64, 2, activation=False)
+            )
 
     def forward(self, images: Tensor) -> BackboneFeatures:
         """`images`: (B, 3, 128, 128), RGB in 0..1."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 VARIANTS = ("single_frame", "multi_frame")
+IMAGE_POINTS = ("regressed", "integral")
 JOINTS = 21
 IMAGE_SIZE = 128
 
@@ -24,14 +25,22 @@ class H2ONetConfig:
             or "single_frame".
         width: factor on the number of channels of every hidden layer; 1.0 is the published network.
             The input (128 x 128) and the outputs keep their sizes.
+        image_points: how a point's 16 x 16 map becomes its coordinates: "regressed" by fully connected
+            layers, as published, or "integral", the mean of the map as a distribution over places ("Integral
+            Human Pose Regression", ECCV 2018), which has nothing to learn.
     """
 
     variant: str = "multi_frame"
     width: float = 1.0
+    image_points: str = "regressed"
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(VARIANTS)}; got {self.variant!r}")
+        if self.image_points not in IMAGE_POINTS:
+            raise ValueError(
+                f"image_points must be one of {', '.join(IMAGE_POINTS)}; got {self.image_points!r}"
+            )
         if not 0.05 <= self.width <= 4.0:
             raise ValueError(
                 f"width must lie between 0.05 and 4 (1.0 is the published network); got {self.width}"

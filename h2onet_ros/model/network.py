@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from h2onet_ros.hand.topology import HandTopology
 
 from .backbone import Backbone
-from .blocks import MobileUnit, SqueezeExcite
+from .blocks import MobileUnit, SqueezeExcite, full_precision
 from .config import IMAGE_SIZE, H2ONetConfig
 from .decoder import MeshDecoder
 from .fusion import FingerFusion, OcclusionClassifier, choose_unoccluded
@@ -91,13 +90,6 @@ class TrainingOutput(NamedTuple):
     rotation_offset_6d: Tensor
 
 
-def _full_precision(device: torch.device) -> AbstractContextManager:
-    """Geometry in metres needs float32 even where the caller trains in bfloat16."""
-    if torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
-
-
 class Decoder(MeshDecoder):
     """The mesh decoder with the heads that hang on it."""
 
@@ -154,7 +146,8 @@ class H2ONet(nn.Module):
         decoder = self.decoder3d
         with torch.no_grad():
             decoder.head.layer.weight.mul_(HEAD_SCALE)
-            self.backbone.get_parameter("uv_reg.2.0.weight").mul_(UV_SCALE)
+            if self.config.image_points == "regressed":
+                self.backbone.get_parameter("uv_reg.2.0.weight").mul_(UV_SCALE)
             if self.config.multi_frame:
                 decoder.offset_pred.head.layer.weight.mul_(OFFSET_SCALE)
         decoder.rot_reg.start_near_identity()
@@ -171,7 +164,7 @@ class H2ONet(nn.Module):
         )
         points = decoder.sample_points(latent, uv)
         mesh = decoder.refine(points)
-        with _full_precision(images.device):
+        with full_precision(images.device):
             vertices = decoder.head(mesh.float())
         if self.config.multi_frame:
             logits = decoder.occ_pred(points.detach()).float()
@@ -191,7 +184,7 @@ class H2ONet(nn.Module):
         if self.config.multi_frame:
             vertices = vertices + self._vertex_offset(now, short, long)
             offset_6d = self._offset_6d(now, short, long)
-        with _full_precision(vertices.device):
+        with full_precision(vertices.device):
             if self.config.multi_frame:
                 # Both at once: two dozen small steps fewer for an engine.
                 rotation, offset = rotation_from_6d(torch.stack((rotation_6d, offset_6d)).float()).unbind()
@@ -236,7 +229,7 @@ class H2ONet(nn.Module):
             offset_6d = self._offset_6d(now, short, long).float()
         else:
             offset_6d = rotation_6d.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]).repeat(batch, 1)
-        with _full_precision(images.device):
+        with full_precision(images.device):
             joints = self.joints(vertices)
             rotation = rotation_from_6d(rotation_6d)
             rotation_offset = rotation_from_6d(offset_6d)
@@ -273,7 +266,7 @@ class H2ONet(nn.Module):
             (now.occlusion_logits, short.occlusion_logits, long.occlusion_logits),
             (now.vertex_features, short.vertex_features, long.vertex_features),
         )
-        with _full_precision(features.device):
+        with full_precision(features.device):
             return fusion.head(features.float())
 
     def _offset_6d(self, now: FrameFeatures, short: FrameFeatures, long: FrameFeatures) -> Tensor:

@@ -24,9 +24,13 @@ def load_network(bundle: WeightsBundle | str | Path) -> H2ONet:
     """
     if not isinstance(bundle, WeightsBundle):
         bundle = WeightsBundle.load(bundle)
-    network = H2ONet(H2ONetConfig(bundle.info.variant, bundle.info.width), bundle.topology)
-    expected = network.state_dict()
     state = read_weights(bundle.encode_path) | read_weights(bundle.fuse_path)
+    regressed = any(name.startswith("backbone.uv_reg.") for name in state)
+    config = H2ONetConfig(
+        bundle.info.variant, bundle.info.width, image_points="regressed" if regressed else "integral"
+    )
+    network = H2ONet(config, bundle.topology)
+    expected = network.state_dict()
     state = {name: value for name, value in state.items() if name in expected}
     missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
     wrong = [name for name, value in state.items() if value.shape != expected[name].shape]
