@@ -35,9 +35,13 @@ def tube_topology(rings: int = 20, segments: int = 12) -> HandTopology:
 
 
 def small_network(variant: str = "multi_frame", width: float = 0.25, seed: int = 0) -> H2ONet:
-    """A narrow network in evaluation mode; no weights at start values, so that every part matters."""
+    """A narrow network in evaluation mode; no weights at start values, so that every part matters.
+
+    The single-frame one takes its image points as the mean of their maps, the multi-frame one regresses them.
+    """
     torch.manual_seed(seed)
-    network = H2ONet(H2ONetConfig(variant, width), tube_topology()).eval()
+    image_points = "integral" if variant == "single_frame" else "regressed"
+    network = H2ONet(H2ONetConfig(variant, width, image_points), tube_topology()).eval()
     with torch.no_grad():
         for name, value in network.state_dict().items():
             if name.endswith("running_var"):

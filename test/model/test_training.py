@@ -7,6 +7,7 @@ import synthetic_hand
 import torch
 
 from h2onet_ros.model import H2ONet, H2ONetConfig
+from h2onet_ros.model.backbone import IntegralPoints
 from h2onet_ros.model.orientation import rotation_from_6d
 
 
@@ -110,11 +111,25 @@ def test_widths_scale_the_channels(width, base):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"variant": "five_frame"}, "single_frame, multi_frame"), ({"width": 0.0}, "between 0.05 and 4")],
+    [
+        ({"variant": "five_frame"}, "single_frame, multi_frame"),
+        ({"width": 0.0}, "between 0.05 and 4"),
+        ({"image_points": "guessed"}, "regressed, integral"),
+    ],
 )
 def test_impossible_configurations_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         H2ONetConfig(**arguments)
+
+
+def test_integral_points_are_the_mean_places_of_their_maps():
+    maps = torch.full((1, 2, 16, 16), -100.0)
+    maps[0, 0, 10, 3] = 0.0
+    maps[0, 1, 4, 2] = maps[0, 1, 4, 12] = 0.0
+    points = IntegralPoints(16)(maps.flatten(2))
+    # Pixels' middles, x before y.
+    expected = torch.tensor([[[3.5, 10.5], [7.5, 4.5]]]) / 16
+    torch.testing.assert_close(points, expected)
 
 
 def test_images_of_another_shape_are_refused():
