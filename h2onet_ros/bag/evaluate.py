@@ -41,6 +41,7 @@ EXAMPLES = """examples:
   h2onet evaluate-bag drive.mcap --topic /left/image_raw --topic /right/image_raw
   h2onet evaluate-bag my_recording --truth motion_capture.mcap --truth-offset 0.012
   h2onet evaluate-bag my_recording --params config/hand.yaml --smoothing 0
+  h2onet evaluate-bag my_recording --depth-topic /camera/aligned_depth_to_color/image_raw
   h2onet evaluate-bag recordings/ --workers 4 --out output/fleet
   h2onet evaluate-bag --list nightly.txt --ray auto --out /shared/nightly --resume
 """
@@ -85,6 +86,15 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     for name, text in _NUMBERS.items():
         how.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="X", help=text, **unset)
     how.add_argument("--rectified", action="store_true", help="the images are undistorted", **unset)
+    how.add_argument(
+        "--depth",
+        action=argparse.BooleanOptionalAction,
+        help="put wrists where depth images have them, those of the recording in the images' frame (no)",
+        **unset,
+    )
+    how.add_argument(
+        "--depth-topic", metavar="TOPIC", help="use depth of this topic, registered to the images", **unset
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--video", action="store_true", help="write overlay.mp4", **unset)
     output.add_argument(
@@ -108,6 +118,7 @@ _NUMBERS = {
     "hand_scale": "factor on the size of the hands (1)",
     "hand_length": "metres from wrist to middle finger's tip of every hand (as the network says)",
     "assumed_field_of_view_deg": "of a camera without calibration, longer side (60)",
+    "depth_tolerance_s": "seconds between an image and its depth image at most (0.02)",
 }
 
 

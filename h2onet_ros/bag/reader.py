@@ -6,6 +6,7 @@ import difflib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -122,13 +123,21 @@ class BagReader:
 
         Topics of depth, which are images too, are left out where there are others: names tell (REP 118).
         """
-        images = [
-            topic
-            for topic in self.topics.values()
-            if topic.message_type in (IMAGE, COMPRESSED_IMAGE) and topic.message_count
-        ]
-        seen = [topic for topic in images if "depth" not in topic.name.lower()]
+        images = self._topics_of(IMAGE, COMPRESSED_IMAGE)
+        seen = [topic for topic in images if not _is_depth(topic)]
         return sorted(seen or images, key=lambda topic: -topic.message_count)
+
+    def depth_topics(self) -> list[Topic]:
+        """Topics of uncompressed depth images that have messages, by their names."""
+        return [topic for topic in self._topics_of(IMAGE) if _is_depth(topic)]
+
+    def first_frame(self, topic: str) -> str | None:
+        """The frame of a topic's first message, None where it cannot be read."""
+        with suppress(BagError):
+            for message in self.messages([topic]):
+                frame: str = self.deserialize(message).header.frame_id
+                return frame
+        return None
 
     def describe_topics(self) -> str:
         """The topics in words, for messages to people."""
@@ -151,6 +160,11 @@ class BagReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _topics_of(self, *types: str) -> list[Topic]:
+        return [
+            topic for topic in self.topics.values() if topic.message_type in types and topic.message_count
+        ]
 
     def _open(self) -> None:
         if not self.path.exists():
@@ -225,6 +239,10 @@ class BagReader:
                 before = self.topics.get(topic.name)
                 count = topic.message_count + (before.message_count if before else 0)
                 self.topics[topic.name] = Topic(topic.name, topic.message_type, count)
+
+
+def _is_depth(topic: Topic) -> bool:
+    return "depth" in topic.name.lower()
 
 
 class _Rosbags:

@@ -309,18 +309,9 @@ def _camera_info_topic(image_topic: str, bag: BagReader) -> str | None:
     for name in beside:
         if name in infos:
             return name
-    frame = _frame(image_topic, bag) if infos else None
-    of_frame = [name for name in infos if _frame(name, bag) == frame]
+    frame = bag.first_frame(image_topic) if infos else None
+    of_frame = [name for name in infos if bag.first_frame(name) == frame]
     return of_frame[0] if len(of_frame) == 1 else None
-
-
-def _frame(topic: str, bag: BagReader) -> str | None:
-    """The frame of a topic's first message, None where it cannot be read."""
-    with suppress(BagError):
-        for message in bag.messages([topic]):
-            frame: str = bag.deserialize(message).header.frame_id
-            return frame
-    return None
 
 
 def _cameras() -> str:

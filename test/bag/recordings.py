@@ -41,6 +41,13 @@ def jpeg_image(index, bgr, frame_id="camera", quality=90):
     return cdr(STORE.types[COMPRESSED_IMAGE](header(index, frame_id), "jpeg", data), COMPRESSED_IMAGE)
 
 
+def depth_image(index, millimetres, frame_id="camera", encoding="16UC1"):
+    height, width = millimetres.shape
+    data = millimetres.view(np.uint8).reshape(-1)
+    message = STORE.types[IMAGE](header(index, frame_id), height, width, encoding, 0, 2 * width, data)
+    return cdr(message, IMAGE)
+
+
 def camera_info(index, width, height, k, frame_id="camera"):
     region = STORE.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
     k = np.asarray(k, np.float64).ravel()

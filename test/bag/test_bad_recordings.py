@@ -248,7 +248,7 @@ def test_the_nodes_parameter_files_are_understood(tmp_path, capsys):
     arguments = [str(bag), "--out", str(out), "--no-report", "--force", "--engine", "onnxruntime"]
     assert main([*arguments, "--params", str(ROOT / "config" / "hand.yaml")]) == 0
     file = tmp_path / "node.yaml"
-    file.write_text("/hand_mesh_node:\n  ros__parameters: {max_hands: 1, smoothing: 2, depth: true}\n")
+    file.write_text("/hand_mesh_node:\n  ros__parameters: {max_hands: 1, smoothing: 2, publish_tf: true}\n")
     assert main([*arguments, "--params", str(file), "--smoothing", "0.5"]) == 0
     settings = json.loads((out / "run.json").read_text())["settings"]
     assert (settings["max_hands"], settings["smoothing"]) == (1, 0.5)

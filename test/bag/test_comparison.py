@@ -3,15 +3,12 @@
 import json
 import re
 import shutil
-from pathlib import Path
 
-import cv2
+import demo_recording
 import numpy as np
 import pytest
 import recordings
-from hands import frame_of, make_hand
 
-from h2onet_ros.bag.calibration import load_camera
 from h2onet_ros.bag.comparison.bootstrap import blocks_of, compare
 from h2onet_ros.bag.comparison.command import main
 from h2onet_ros.bag.comparison.measures import Measure
@@ -20,31 +17,14 @@ from h2onet_ros.bag.evaluation.settings import EvaluationSettings
 from h2onet_ros.bag.evaluation.table import read_table
 from h2onet_ros.bag.figures import Figure
 
-DEMO = Path(__file__).resolve().parents[2] / "h2onet_ros" / "assets" / "demo"
-FIRST, COUNT = 60, 24
+COUNT = 24
 SETTINGS = EvaluationSettings(engine="onnxruntime", report=False)
 
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory):
-    """Part of the demo recording with its true joints; what is hidden is made up."""
-    capture = cv2.VideoCapture(str(DEMO / "demo.mp4"))
-    images = [capture.read()[1] for _ in range(FIRST + COUNT)][FIRST:]
-    messages = recordings.camera_messages(images, k=load_camera(DEMO / "camera.yaml").k)
-    with np.load(DEMO / "truth.npz") as arrays:
-        joints, points = (arrays[name][FIRST : FIRST + COUNT] for name in ("joints", "joints2d"))
-    truth = [
-        frame_of(
-            recordings.stamp(index),
-            *(
-                make_hand(h + 1, joints[index, h], index, side, None, np.zeros((0, 3)), points[index, h])
-                for h, side in enumerate(("right", "left"))
-            ),
-        )
-        for index in range(COUNT)
-    ]
-    messages += recordings.truth_messages(truth)
-    return recordings.write(tmp_path_factory.mktemp("bag") / "demo", messages)
+    """Part of the demo recording with its truth."""
+    return recordings.write(tmp_path_factory.mktemp("bag") / "demo", demo_recording.messages(COUNT))
 
 
 @pytest.fixture(scope="module")

@@ -8,70 +8,34 @@ import sys
 from pathlib import Path
 
 import cv2
+import demo_recording
 import numpy as np
 import pytest
 import recordings
-from hands import frame_of
 from independent import aligned, area, f_score
 from rclpy.serialization import deserialize_message
 from rosbags.rosbag2 import Reader
 from visualization_msgs.msg import Marker, MarkerArray
 
 from h2onet_msgs.msg import HandArray
-from h2onet_ros.bag.calibration import load_camera
 from h2onet_ros.bag.evaluation.run import evaluate
 from h2onet_ros.bag.evaluation.settings import EvaluationSettings
 from h2onet_ros.bag.evaluation.table import read_table
 from h2onet_ros.hand.joints import OCCLUSION_NAMES
-from h2onet_ros.hand.model import open_hand
-from h2onet_ros.perception.types import Hand, Region
 
-DEMO = Path(__file__).resolve().parents[2] / "h2onet_ros" / "assets" / "demo"
-FIRST, COUNT = 60, 24
-"""The images of the demo recording that are used: both hands are in them."""
+ROOT = Path(__file__).resolve().parents[2]
+COUNT = 24
 SETTINGS = EvaluationSettings(engine="onnxruntime", video=True, with_images=True)
-
-
-def true_result(index, arrays, random):
-    """What the demo's truth.npz says of an image; it does not say what is hidden, so that is made up."""
-    model, hands = open_hand(), []
-    for h, side in enumerate(("right", "left")):
-        posed = model.pose(arrays["pose"][FIRST + index, h], arrays["shape"])
-        vertices = (posed.vertices - posed.joints[0]) * ([-1, 1, 1] if side == "left" else [1, 1, 1])
-        joints, turn = arrays["joints"][FIRST + index, h], arrays["rotation"][FIRST + index, h]
-        hidden = random.integers(0, 2, len(OCCLUSION_NAMES)).astype(np.float32)
-        hands.append(
-            Hand(
-                track_id=h + 1,
-                handedness=side,
-                handedness_score=1.0,
-                detection_score=1.0,
-                region=Region(0, 0, 1),
-                position=joints[0],
-                rotation=turn,
-                joints=joints,
-                vertices=(vertices @ turn.T + joints[0]).astype(np.float32),
-                occlusion=hidden,
-                image_points=arrays["joints2d"][FIRST + index, h],
-                reprojection_error=0.0,
-            )
-        )
-    return frame_of(recordings.stamp(index), *hands)
 
 
 @pytest.fixture(scope="module")
 def truth():
-    random = np.random.default_rng(0)
-    with np.load(DEMO / "truth.npz") as arrays:
-        return [true_result(index, arrays, random) for index in range(COUNT)]
+    return demo_recording.truth(COUNT)
 
 
 @pytest.fixture(scope="module")
-def bag(truth, tmp_path_factory):
-    capture = cv2.VideoCapture(str(DEMO / "demo.mp4"))
-    images = [capture.read()[1] for _ in range(FIRST + COUNT)][FIRST:]
-    messages = recordings.camera_messages(images, k=load_camera(DEMO / "camera.yaml").k)
-    messages += recordings.truth_messages(truth)
+def bag(tmp_path_factory):
+    messages = demo_recording.messages(COUNT)
     return recordings.write(tmp_path_factory.mktemp("two_hands") / "bag", messages, "sqlite3")
 
 
@@ -241,7 +205,7 @@ def test_a_killed_evaluation_can_be_finished(bag, evaluated, tmp_path):
         "on_progress=lambda done, expected: os._exit(9) if done == 10 else None)"
     )
     out = tmp_path / "out"
-    killed = subprocess.run([sys.executable, "-c", program, str(bag), str(out)], cwd=DEMO.parents[2])
+    killed = subprocess.run([sys.executable, "-c", program, str(bag), str(out)], cwd=ROOT)
     assert killed.returncode == 9 and not (out / "metrics.json").exists()
     result = evaluate(
         bag, out, SETTINGS.replace(existing="resume", video=False, with_images=False, report=False)

@@ -26,7 +26,9 @@ PERIOD = 30.0
 _COUNT_SIZE = 8
 
 
-def identity(bag: Path, topic: str, settings: EvaluationSettings, engine: Engine) -> dict[str, Any]:
+def identity(
+    bag: Path, topic: str, depth_topic: str | None, settings: EvaluationSettings, engine: Engine
+) -> dict[str, Any]:
     """What results hang on: the recording, the weights, the engine, the settings of the pipeline."""
     files = sorted(file for file in bag.rglob("*") if file.is_file()) if bag.is_dir() else [bag]
     calibration = b"" if settings.calibration is None else Path(settings.calibration).read_bytes()
@@ -35,6 +37,7 @@ def identity(bag: Path, topic: str, settings: EvaluationSettings, engine: Engine
         "recording_bytes": sum(file.stat().st_size for file in files),
         "calibration": hashlib.sha256(calibration).hexdigest() if calibration else None,
         "topic": topic,
+        "depth_topic": depth_topic,
         "weights_digest": engine.bundle.digest,
         "engine": engine.description,
         **{name: getattr(settings, name) for name in PIPELINE_SETTINGS},

@@ -6,7 +6,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from h2onet_ros.bag.calibration import fit_camera
 from h2onet_ros.bag.cdr import header_stamp
 from h2onet_ros.bag.errors import BagError
+from h2onet_ros.bag.evaluation.depth import DepthImages
 from h2onet_ros.bag.evaluation.settings import EvaluationSettings
 from h2onet_ros.bag.message_types import COMPRESSED_IMAGE
 from h2onet_ros.bag.reader import Message
@@ -21,8 +22,9 @@ from h2onet_ros.bag.sources import BagSource, Picture
 from h2onet_ros.bag.units import SECOND
 from h2onet_ros.perception.camera import Camera, CameraError
 from h2onet_ros.perception.camera_info import camera_from_info, is_calibrated
+from h2onet_ros.perception.depth import depth_from_message
 from h2onet_ros.perception.image import ImageError, RgbImage, compressed_to_rgb, image_to_rgb
-from h2onet_ros.perception.types import Frame
+from h2onet_ros.perception.types import FloatArray, Frame
 
 _AHEAD = 8
 """Images decoded before the network wants them; more would only take memory."""
@@ -37,6 +39,7 @@ class RecordedImage:
         time: nanoseconds since the first image.
         message, camera_info: as recorded.
         frame: None where the image cannot be read; `fault` tells why.
+        depth_fault: why the frame lacks the depth that there is.
     """
 
     number: int
@@ -45,25 +48,52 @@ class RecordedImage:
     camera_info: Message | None
     frame: Frame | None
     fault: str = ""
+    depth_fault: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """Pixels, stamp (nanoseconds) and frame of an image, and its depth or what is wrong with that."""
+
+    rgb: RgbImage
+    stamp: int
+    frame_id: str
+    depth: FloatArray | None
+    depth_fault: str
 
 
 class RecordedImages:
     """The images that an evaluation wants.
 
+    Args:
+        source: the recording.
+        settings: which ones, and what camera is assumed.
+        calibration: the camera, in place of the recorded one.
+        depth: theirs, if it is wanted.
+
     Attributes:
         expected: how many there are, as far as the recording tells.
-        sizes: images of each size (width, height) so far.
-        assumed_cameras: images so far whose camera had to be assumed.
-        damage: why the images ended before the recording's end; empty where they did not.
+        unreadable: images so far that could not be read.
     """
 
-    def __init__(self, source: BagSource, settings: EvaluationSettings, calibration: Camera | None) -> None:
+    def __init__(
+        self,
+        source: BagSource,
+        settings: EvaluationSettings,
+        calibration: Camera | None,
+        depth: DepthImages | None = None,
+    ) -> None:
         self._source = source
         self._settings = settings
+        self._depth = depth
         self._cameras = _Cameras(source, settings, calibration)
-        self.sizes: Counter[tuple[int, int]] = Counter()
-        self.assumed_cameras = 0
-        self.damage = ""
+        self.unreadable = 0
+        self._first_fault = ""
+        self._unreadable_depths = 0
+        self._first_depth_fault = ""
+        self._sizes: Counter[tuple[int, int]] = Counter()
+        self._assumed_cameras = 0
+        self._damage = ""
         count = max((source.frame_count or 0) - settings.start * source.frame_rate, 0)
         if settings.seconds:
             count = min(count, settings.seconds * source.frame_rate)
@@ -71,7 +101,7 @@ class RecordedImages:
 
     def __iter__(self) -> Iterator[RecordedImage]:
         workers = max(1, min(4, (os.cpu_count() or 2) - 1))
-        waiting: deque[tuple[int, Picture, Future]] = deque()
+        waiting: deque[tuple[int, Picture, Future[_Decoded]]] = deque()
         with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
             pictures = self._pictures()
             while True:
@@ -80,13 +110,14 @@ class RecordedImages:
                 except StopIteration:
                     break
                 except BagError as error:
-                    self.damage = str(error)
+                    self._damage = str(error)
                     break
-                waiting.append((number, picture, pool.submit(self._decode, picture)))
+                decoded = pool.submit(self._decode, picture, self._depth_of(picture))
+                waiting.append((number, picture, decoded))
                 if len(waiting) > _AHEAD:
-                    yield self._counted(self._finish(*waiting.popleft()))
+                    yield from self._counted(self._finish(*waiting.popleft()))
             while waiting:
-                yield self._counted(self._finish(*waiting.popleft()))
+                yield from self._counted(self._finish(*waiting.popleft()))
 
     def only(self, numbers: set[int]) -> Iterator[RecordedImage]:
         """Those of the images that have the given numbers, read again."""
@@ -94,9 +125,9 @@ class RecordedImages:
             if number > max(numbers, default=-1):
                 return
             if number in numbers:
-                decoded: Future = Future()
+                decoded: Future[_Decoded] = Future()
                 try:
-                    decoded.set_result(self._decode(picture))
+                    decoded.set_result(self._decode(picture, None))
                 except (BagError, ImageError, ValueError) as error:
                     decoded.set_exception(error)
                 yield self._finish(number, picture, decoded)
@@ -110,32 +141,95 @@ class RecordedImages:
             if picture.time >= begin and number % self._settings.every == 0:
                 yield number, picture
 
-    def _counted(self, image: RecordedImage) -> RecordedImage:
-        if image.frame is not None:
-            camera = image.frame.camera
-            self.sizes[camera.width, camera.height] += 1
-            self.assumed_cameras += camera.is_assumed
-        return image
+    def problems(self) -> list[str]:
+        """What was lost of the images that were taken so far, a sentence each."""
+        found = [self._damage] if self._damage else []
+        if self.unreadable:
+            found.append(
+                f"{self.unreadable} images could not be read and were left out; the first one's fault: "
+                f"{self._first_fault}"
+            )
+        if self._unreadable_depths:
+            found.append(
+                f"{self._unreadable_depths} depth images could not be used, and their images were processed "
+                f"without; the first one's fault: {self._first_depth_fault}"
+            )
+        return found + (self._depth.problems() if self._depth else [])
 
-    def _decode(self, picture: Picture) -> tuple[RgbImage, int, str]:
-        """Pixels, stamp and frame of an image."""
+    def notes(self) -> list[str]:
+        """What a reader of figures should know of them, though nothing went wrong."""
+        notes = [self._depth.note()] if self._depth else []
+        if self._assumed_cameras:
+            notes.append(
+                f"{self._assumed_cameras} images have no calibrated camera_info: a field of view of "
+                f"{self._settings.assumed_field_of_view_deg:g} degrees is assumed, so distances are a guess. "
+                "Give a calibration with --calibration."
+            )
+        if len(self._sizes) > 1:
+            sizes = ", ".join(f"{count} of {w} x {h}" for (w, h), count in self._sizes.items())
+            notes.append(f"The images change their size: {sizes}. Hands are found anew after each change.")
+        return notes
+
+    def _counted(self, image: RecordedImage) -> Iterator[RecordedImage]:
+        yield image
+        # Whoever stops at an image never comes here: it was not taken.
+        if image.frame is None:
+            self.unreadable += 1
+            self._first_fault = self._first_fault or image.fault
+            return
+        camera = image.frame.camera
+        self._sizes[camera.width, camera.height] += 1
+        self._assumed_cameras += camera.is_assumed
+        self._unreadable_depths += bool(image.depth_fault)
+        self._first_depth_fault = self._first_depth_fault or image.depth_fault
+
+    def _depth_of(self, picture: Picture) -> Message | None:
         assert picture.image
-        stamp = header_stamp(picture.image.data) or picture.image.time
+        if self._depth is None:
+            return None
+        try:
+            return self._depth.at(_stamp(picture.image))
+        except ValueError:  # Decoding the image will say so.
+            return None
+
+    def _decode(self, picture: Picture, depth_message: Message | None) -> _Decoded:
+        assert picture.image
+        stamp = _stamp(picture.image)
         message = self._source.deserialize(picture.image)
         is_compressed = picture.image.message_type == COMPRESSED_IMAGE
         rgb = compressed_to_rgb(message) if is_compressed else image_to_rgb(message)
-        return rgb, stamp, message.header.frame_id
+        depth, fault = None, ""
+        if depth_message is not None:
+            try:
+                depth = depth_from_message(self._source.deserialize(depth_message))
+            except (BagError, ImageError) as error:
+                fault = str(error)
+        return _Decoded(rgb, stamp, message.header.frame_id, depth, fault)
 
-    def _finish(self, number: int, picture: Picture, decoded: Future) -> RecordedImage:
+    def _finish(self, number: int, picture: Picture, future: Future[_Decoded]) -> RecordedImage:
         assert picture.image
-        frame, fault = None, ""
+        frame, fault, depth_fault = None, "", ""
         try:
-            rgb, stamp, frame_id = decoded.result()
-            height, width = rgb.shape[:2]
-            frame = Frame(rgb, stamp, self._cameras.camera(picture.camera_info, width, height), frame_id)
+            decoded = future.result()
+            depth_fault = decoded.depth_fault
+            height, width = decoded.rgb.shape[:2]
+            camera = self._cameras.camera(picture.camera_info, width, height)
+            frame = Frame(decoded.rgb, decoded.stamp, camera, decoded.frame_id)
+            if decoded.depth is not None:
+                try:
+                    frame = replace(frame, depth=decoded.depth)
+                except ValueError as error:  # Of another camera, or not registered; the image counts without.
+                    depth_fault = str(error)
         except (BagError, CameraError, ImageError, ValueError) as error:
             fault = str(error)
-        return RecordedImage(number, picture.time, picture.image, picture.camera_info, frame, fault)
+        return RecordedImage(
+            number, picture.time, picture.image, picture.camera_info, frame, fault, depth_fault
+        )
+
+
+def _stamp(image: Message) -> int:
+    """The stamp of an image in nanoseconds, the time of recording where nobody set it; or a ValueError."""
+    return header_stamp(image.data) or image.time
 
 
 class _Cameras:

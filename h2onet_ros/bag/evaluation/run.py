@@ -15,6 +15,7 @@ from h2onet_ros.bag.errors import BagError, DiskFullError
 from h2onet_ros.bag.evaluation.accuracy import AccuracyMetrics, Match
 from h2onet_ros.bag.evaluation.behind import Behind
 from h2onet_ros.bag.evaluation.checkpoint import PERIOD, Checkpoint, identity
+from h2onet_ros.bag.evaluation.depth import open_depth
 from h2onet_ros.bag.evaluation.folder import finished_evaluation, prepare_folder, write_json
 from h2onet_ros.bag.evaluation.images import RecordedImage, RecordedImages
 from h2onet_ros.bag.evaluation.overlay import OverlayVideo
@@ -76,16 +77,19 @@ def evaluate(
 
         if truth := open_this_truth():
             stack.callback(truth.close)
+        if depth := open_depth(source, settings):
+            stack.callback(depth.close)
         bundle = WeightsBundle.load(settings.weights or default_bundle_path())
         engine = create_engine(bundle, settings.engine, threads=settings.threads)
         pipeline = HandPipeline(engine, pipeline_config(settings))
-        what = identity(bag, source.topic.name, settings, engine)
+        stack.callback(pipeline.close)
+        what = identity(bag, source.topic.name, depth.topic if depth else None, settings, engine)
         if settings.existing == "resume" and (done := finished_evaluation(out, what, settings)):
             return done
         checkpoint = Checkpoint(out, what)
         stored = prepare_folder(out, settings.existing, checkpoint)
-        results = RecordedImages(source, settings, calibration)
-        with _Evaluation(out, settings, source, bundle, truth, open_this_truth, results) as evaluation:
+        images = RecordedImages(source, settings, calibration, depth)
+        with _Evaluation(out, settings, source, bundle, truth, open_this_truth, images) as evaluation:
             evaluation.process(pipeline, checkpoint, stored, is_interrupted, on_progress)
         return evaluation.conclude(bag, what, checkpoint)
 
@@ -142,8 +146,6 @@ class _Evaluation:
         self._stability = StabilityMetrics()
         self._accuracy = AccuracyMetrics() if truth else None
         self._problems: list[str] = []
-        self._unreadable = 0
-        self._first_unreadable = ""
         self._warned = 0
         self._first_warning = ""
         self._times = array("d")
@@ -213,22 +215,16 @@ class _Evaluation:
 
     def conclude(self, bag: Path, what: dict[str, Any], checkpoint: Checkpoint) -> EvaluationResult:
         """Write the figures and the report."""
-        notes = [*self._source.bag.notes, *self._notes()]
-        for warning in self._source.bag.warnings:
-            self._add_problem(warning)
-        if self._images.damage:
-            self._add_problem(self._images.damage)
-        if self._unreadable:
-            self._problems.append(
-                f"{self._unreadable} images could not be read and were left out; the first one's fault: "
-                f"{self._first_unreadable}"
-            )
-        if self._truth:
-            self._problems += self._truth.problems()
+        notes = [*self._source.bag.notes, *self._images.notes()]
+        if self._warned:
+            notes.append(f"The pipeline warned of {self._warned} images, first: {self._first_warning}")
+        problems = [*self._source.bag.warnings, *self._images.problems()]
+        for problem in problems + (self._truth.problems() if self._truth else []):
+            self._add_problem(problem)
         metrics = {
             "format": 1,
             "is_complete": self._is_complete,
-            "images_unreadable": self._unreadable,
+            "images_unreadable": self._images.unreadable,
             **self._stability.summary(),
             "accuracy": self._accuracy
             and self._truth
@@ -289,8 +285,6 @@ class _Evaluation:
         before: Iterator[FrameResult],
     ) -> None:
         if image.frame is None:
-            self._first_unreadable = self._first_unreadable or image.fault
-            self._unreadable += 1
             return
         if self._done < checkpoint.images:
             result = next(before, None)
@@ -363,19 +357,3 @@ class _Evaluation:
     def _add_problem(self, problem: str) -> None:
         if problem not in self._problems:
             self._problems.append(problem)
-
-    def _notes(self) -> list[str]:
-        """What a reader of the figures should know, though nothing went wrong."""
-        notes = []
-        if self._images.assumed_cameras:
-            notes.append(
-                f"{self._images.assumed_cameras} images have no calibrated camera_info: a field of view of "
-                f"{self._settings.assumed_field_of_view_deg:g} degrees is assumed, so distances are a guess. "
-                "Give a calibration with --calibration."
-            )
-        if self._warned:
-            notes.append(f"The pipeline warned of {self._warned} images, first: {self._first_warning}")
-        if len(self._images.sizes) > 1:
-            sizes = ", ".join(f"{count} of {w} x {h}" for (w, h), count in self._images.sizes.items())
-            notes.append(f"The images change their size: {sizes}. Hands are found anew after each change.")
-        return notes

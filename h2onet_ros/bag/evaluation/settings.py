@@ -20,14 +20,15 @@ RANGES = {
     "hand_scale": (0.3, 3.0),
     "hand_length": (0.05, 0.4),
     "assumed_field_of_view_deg": (10.0, 170.0),
+    "depth_tolerance_s": (0.0, 1.0),
 }
 """Lowest and highest values of settings that are numbers."""
 
-NODE_PARAMETERS = ("weights", "engine", "threads", "max_hands", *RANGES, "rectified")
+NODE_PARAMETERS = ("weights", "engine", "threads", "max_hands", *RANGES, "rectified", "depth")
 """Settings that the node has as parameters of the same names."""
 
 PIPELINE_SETTINGS = ("threads", "max_hands", *RANGES, "rectified", "every", "start")
-"""Settings, beside recording, topic, calibration, weights and engine, that results hang on."""
+"""Settings, beside recording, topics, calibration, weights and engine, that results hang on."""
 
 
 def topic_folder(topic: str) -> str:
@@ -47,6 +48,9 @@ class EvaluationSettings:
         max_hands, palm_threshold, start_presence, min_presence, smoothing, hand_scale, hand_length: as the
             node's parameters of these names; `hand_length` None: as long as the network says.
         rectified, assumed_field_of_view_deg: likewise, of the camera.
+        depth: have depth images put each wrist at its distance: those of the recording in the images' frame.
+        depth_topic: their topic; None: the only one there is. With a topic `depth` need not be given.
+        depth_tolerance_s: seconds between an image and its depth image at most, as of the node.
         every: process every n-th image only.
         start, seconds: part of the recording, seconds from its first image; None: to the end.
         truth: ground truth, a `HandArray` topic of the recording or a file; None: the topic `TRUTH_TOPIC`
@@ -73,6 +77,9 @@ class EvaluationSettings:
     hand_length: float | None = None
     rectified: bool = False
     assumed_field_of_view_deg: float = 60.0
+    depth: bool = False
+    depth_topic: str | None = None
+    depth_tolerance_s: float = 0.02
     every: int = 1
     start: float = 0.0
     seconds: float | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from h2onet_ros.bag.cdr import header_stamp
 from h2onet_ros.bag.errors import BagError
 from h2onet_ros.bag.evaluation.accuracy import true_points
+from h2onet_ros.bag.evaluation.along import Along
 from h2onet_ros.bag.evaluation.settings import TRUTH_TOPIC, EvaluationSettings
 from h2onet_ros.bag.message_types import HAND_ARRAY
 from h2onet_ros.bag.reader import BagReader
@@ -21,8 +21,6 @@ from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.hand_message import hands_from_message
 from h2onet_ros.perception.types import FrameResult, Hand, Region
 
-LOOK_BACK = 2 * SECOND
-"""Truth this much older (nanoseconds) than the image in work is forgotten: messages may be out of order."""
 _WRONG_PROJECTION = 0.25
 """Joints that project this far from where they are in the image, in hand sizes, are another camera's."""
 
@@ -38,24 +36,13 @@ class Truth:
     """
 
     def __init__(
-        self,
-        source: str,
-        answers: Answers,
-        tolerance: int,
-        offset: int,
-        any_frame: bool,
-        close: Callable[[], None],
+        self, source: str, answers: Answers, tolerance: int, any_frame: bool, reader: BagReader | None
     ) -> None:
-        """See `open_truth`; `tolerance` and `offset` in nanoseconds."""
+        """See `open_truth`; stamps of `answers` are those of the images, `tolerance` in nanoseconds."""
         self.source = source
-        self._answers = answers
-        self._tolerance = tolerance
-        self._offset = offset
+        self._reader = reader
+        self._answers = Along(answers, tolerance)
         self._any_frame = any_frame
-        self._close = close
-        self._ahead: deque[tuple[int, Callable[[], FrameResult]]] = deque()
-        self._newest = -(1 << 62)
-        self._range: list[int] = []
         self._images: list[int] = []
         self._used = 0
         self._other_frames: dict[str, int] = {}
@@ -68,12 +55,11 @@ class Truth:
         """The true hands of the image with that stamp (ns) and frame; None where the truth has none."""
         self._images = [self._images[0] if self._images else stamp, stamp]
         self._image_frame = frame_id
-        self._read_to(stamp + self._tolerance)
-        near = min(self._ahead, key=lambda answer: abs(answer[0] - stamp), default=None)
-        if near is None or abs(near[0] - stamp) > self._tolerance:
+        answer = self._answers.at(stamp)
+        if answer is None:
             return None
         try:
-            result = near[1]()
+            result = answer()
         except (BagError, ValueError) as error:
             self._first_fault = self._first_fault or str(error)
             self._unreadable += 1
@@ -89,7 +75,7 @@ class Truth:
 
     def problems(self) -> list[str]:
         """What speaks against the truth, a sentence each; to be asked at the end."""
-        found = []
+        found = list(self._reader.warnings) if self._reader else []
         if self._unreadable:
             found.append(
                 f"{self._unreadable} messages of the truth ({self.source}) could not be read and were left "
@@ -101,7 +87,7 @@ class Truth:
                 f"{self._image_frame!r}: {count} of its messages were not used. Transform it to the camera's "
                 "optical frame; if only the names differ, give --truth-any-frame."
             )
-        if not self._used and not found and self._images:
+        if not (self._used or self._unreadable or self._other_frames) and self._images:
             found.append(self._no_match())
         if self._checked and self._inconsistent > self._checked / 2:
             found.append(
@@ -112,32 +98,20 @@ class Truth:
         return found
 
     def close(self) -> None:
-        self._close()
-
-    def _read_to(self, stamp: int) -> None:
-        while self._newest < stamp:
-            answer = next(self._answers, None)
-            if answer is None:
-                self._newest = 1 << 62
-                break
-            shifted = answer[0] + self._offset
-            self._newest = max(self._newest, shifted)
-            self._range = [min([*self._range[:1], shifted]), max([*self._range[1:], shifted])]
-            self._ahead.append((shifted, answer[1]))
-        while self._ahead and self._ahead[0][0] < stamp - LOOK_BACK:
-            self._ahead.popleft()
+        if self._reader:
+            self._reader.close()
 
     def _no_match(self) -> str:
         first, last = self._images
-        if not self._range:
+        if self._answers.stamps is None:
             return f"The truth ({self.source}) has no messages; give another one with --truth."
-        begin, end = self._range
+        begin, end = self._answers.stamps
         shift = (first - begin) / SECOND
         return (
             f"No image has truth ({self.source}): images have the stamps {first / SECOND:.3f} to "
             f"{last / SECOND:.3f} s, the truth starts at {begin / SECOND:.3f} s (read up to "
-            f"{end / SECOND:.3f} s), and stamps must be within {self._tolerance / SECOND:.4f} s of each "
-            f"other. If both start together, give --truth-offset {shift:.6f}."
+            f"{end / SECOND:.3f} s), and stamps must be within {self._answers.tolerance / SECOND:.4f} s of "
+            f"each other. If both start together, give --truth-offset {shift:.6f}."
         )
 
     def _check(self, hand: Hand, camera: Camera) -> None:
@@ -174,8 +148,9 @@ def open_truth(
     if wanted == "none" or (wanted is None and topics.get(TRUTH_TOPIC) != HAND_ARRAY):
         return None
     offset = round(settings.truth_offset * SECOND)
+    reader: BagReader | None
     if wanted is not None and Path(wanted).suffix == ".npz" and Path(wanted).is_file():
-        source, answers, close = Path(wanted).name, _from_arrays(Path(wanted)), lambda: None
+        source, answers, reader = Path(wanted).name, _from_arrays(Path(wanted)), None
     else:
         is_file = wanted is not None and wanted not in topics and Path(wanted).exists()
         reader = BagReader(wanted if is_file and wanted is not None else bag)
@@ -185,8 +160,9 @@ def open_truth(
             reader.close()
             raise
         source = f"{topic} of {reader.path.name}" if is_file else f"topic {topic}"
-        answers, close = _from_topic(reader, topic), reader.close
-    return Truth(source, answers, tolerance, offset, settings.truth_any_frame, close)
+        answers = _from_topic(reader, topic)
+    shifted = ((stamp + offset, make) for stamp, make in answers)
+    return Truth(source, shifted, tolerance, settings.truth_any_frame, reader)
 
 
 def _from_topic(reader: BagReader, topic: str) -> Answers:
