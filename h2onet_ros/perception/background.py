@@ -1,4 +1,4 @@
-"""Work done beside the mesh network, whose answer counts one frame later."""
+"""Work done in the background, whose answer counts one frame later."""
 
 from __future__ import annotations
 
@@ -10,25 +10,33 @@ T = TypeVar("T")
 
 
 class Background(Generic[T]):
-    """At most one piece of work under way, done by `worker`.
+    """At most one piece of work, done by `worker` from when it is started.
 
     The answer is taken up at the start of the next frame, never earlier or later, so that results do not hang
-    on how busy the processor is.
+    on how busy the processor is, nor on when the work is started.
     """
 
     def __init__(self, worker: ThreadPoolExecutor) -> None:
         self._worker = worker
+        self._waiting: Callable[[], T] | None = None
         self._pending: Future[T] | None = None
 
-    def begin(self, work: Callable[[], T]) -> None:
-        """Start `work`; what was begun before and not collected is forgotten."""
-        self._pending = self._worker.submit(work)
+    def prepare(self, work: Callable[[], T]) -> None:
+        """Have `work` done once started; what was prepared before and not collected is forgotten."""
+        self._waiting, self._pending = work, None
+
+    def start(self) -> None:
+        """Start what was prepared, if anything was."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._pending = self._worker.submit(waiting)
 
     def collect(self) -> T | None:
-        """What the work begun before has returned, waiting for it if need be; None if there was none."""
+        """What the work prepared before returns, waiting for it if need be; None if there was none."""
+        self.start()
         pending, self._pending = self._pending, None
         return None if pending is None else pending.result()
 
     def forget(self) -> None:
-        """Do not answer with what is under way."""
-        self._pending = None
+        """Do not answer with what was prepared or is under way."""
+        self._waiting = self._pending = None

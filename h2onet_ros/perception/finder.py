@@ -26,7 +26,7 @@ _SAME_HAND_IOU = 0.3
 class Finder:
     """Looks for palms where worth it, and shows every region in doubt to the hand check.
 
-    Both run in one thread of the background, beside the mesh network, where their answers can wait.
+    Where their answers can wait, both run in one thread of the background, from `start_background` on.
 
     Args:
         tracker: is told.
@@ -62,6 +62,11 @@ class Finder:
         """End the thread of the background, after what it is doing."""
         self._worker.shutdown(cancel_futures=True)
 
+    def start_background(self) -> None:
+        """Start the work whose answers count from the next image on."""
+        self._search.start()
+        self._check.start()
+
     def find(self, rgb: NDArray[np.uint8]) -> None:
         """Look for palms in the image `(H, W, 3)` if that is worth its cost, and check hands."""
         tracker = self._tracker
@@ -71,10 +76,10 @@ class Finder:
             found = self._search.now(rgb)
         candidates = [] if found is None else tracker.associate(found)
         if followed and tracker.wants_detection():
-            self._search.begin(rgb)
+            self._search.prepare(rgb)
         for region, (presence, right) in zip(candidates, self._settle(rgb, candidates), strict=True):
             tracker.start(region, presence, right)
-        self._begin_checks(rgb, followed)
+        self._prepare_checks(rgb, followed)
 
     def take(self, rgb: NDArray[np.uint8], given: Sequence[GivenRegion]) -> None:
         """Start new hands in the given regions of the image `(H, W, 3)`, and check hands."""
@@ -97,7 +102,7 @@ class Finder:
             if one.handedness is not None:
                 right = _probability_of_right(one.handedness)
             tracker.start(region, presence, right)
-        self._begin_checks(rgb, followed)
+        self._prepare_checks(rgb, followed)
 
     def _upright(self, rgb: NDArray[np.uint8], region: Region) -> Region:
         """The region turned as the hand check likes it best: it was trained on upright hands."""
@@ -121,14 +126,14 @@ class Finder:
             self._tracker.check(track, *answer)
         return answers[len(urgent) :]
 
-    def _begin_checks(self, rgb: NDArray[np.uint8], followed: dict[int, Track]) -> None:
-        """Check hands in the background that are followed well, now and then."""
+    def _prepare_checks(self, rgb: NDArray[np.uint8], followed: dict[int, Track]) -> None:
+        """Have hands checked in the background that are followed well, now and then."""
         routine = [
             track
             for track in followed.values()
             if not _is_urgent(track) and (_is_due(track) or self._tracker.is_suspicious(track))
         ]
-        self._check.begin(rgb, {track.track_id: track.region for track in routine})
+        self._check.prepare(rgb, {track.track_id: track.region for track in routine})
 
 
 def _probability_of_right(side: Handedness) -> float:

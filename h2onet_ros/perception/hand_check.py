@@ -45,7 +45,7 @@ class HandCheck:
 
 
 class RegionCheck:
-    """Checks regions of an image: at once, or beside the mesh network.
+    """Checks regions of an image: at once, or in the background.
 
     Args:
         network: the hand check.
@@ -64,15 +64,20 @@ class RegionCheck:
         presence, right = self._network(crops)
         return [(float(p), float(r)) for p, r in zip(presence, right, strict=True)]
 
-    def begin(self, rgb: NDArray[np.uint8], regions: Mapping[int, Region]) -> None:
-        """Check regions, by track id, in the background. The image must not be changed until `collect`."""
+    def prepare(self, rgb: NDArray[np.uint8], regions: Mapping[int, Region]) -> None:
+        """Check regions, by track id, in the background once started. The image must not be changed until
+        `collect`."""
         if regions:
-            self._background.begin(
+            self._background.prepare(
                 lambda: dict(zip(regions, self.now(rgb, [*regions.values()]), strict=True))
             )
 
+    def start(self) -> None:
+        """Start what was prepared."""
+        self._background.start()
+
     def collect(self) -> dict[int, tuple[float, float]]:
-        """What `now` would have said about the regions begun before, by track id."""
+        """What `now` would have said about the regions prepared before, by track id."""
         return self._background.collect() or {}
 
     def reset(self) -> None:

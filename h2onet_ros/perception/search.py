@@ -16,7 +16,7 @@ class PalmSearch:
     """Gives the palm detector one window of the image after another.
 
     The detector takes about half as long as the rest of a frame. A frame that needs its answer waits for it;
-    otherwise it runs beside the mesh network and its answer counts one frame later.
+    otherwise it runs in the background and its answer counts one frame later.
 
     Args:
         detector: finds palms.
@@ -42,12 +42,16 @@ class PalmSearch:
         regions = [palm.region for palm in self._detector.detect(rgb, window)]
         return [region for region in regions if not _is_cut(region, window, width, height)]
 
-    def begin(self, rgb: NDArray[np.uint8]) -> None:
-        """Search in the background. The image must not be changed until `collect`."""
-        self._background.begin(lambda: self.now(rgb))
+    def prepare(self, rgb: NDArray[np.uint8]) -> None:
+        """Search in the background once started. The image must not be changed until `collect`."""
+        self._background.prepare(lambda: self.now(rgb))
+
+    def start(self) -> None:
+        """Start what was prepared."""
+        self._background.start()
 
     def collect(self) -> list[Region] | None:
-        """What the search begun before has found, waiting for it if need be; None if there was none."""
+        """What the search prepared before has found, waiting for it if need be; None if there was none."""
         return self._background.collect()
 
 

@@ -49,10 +49,10 @@ def test_the_background_says_the_same_as_the_foreground(network, real_hands):
     image = real_hands.image(5)
     regions = {7: upright_region(real_hands.joints[5]), 3: Region(20, 20, 30)}
     assert check.collect() == {}
-    check.begin(image, regions)
+    check.prepare(image, regions)
     assert check.collect() == dict(zip(regions, check.now(image, [*regions.values()]), strict=True))
     assert check.collect() == {}
-    check.begin(image, regions)
+    check.prepare(image, regions)
     check.reset()
     assert check.collect() == {}
     assert check.now(image, []) == []

@@ -21,21 +21,21 @@ def test_the_background_finds_the_same_as_the_foreground(detector, real_hands):
     images = [wide_image(real_hands, 20 + 30 * i) for i in range(8)]
     foreground, background = PalmSearch(detector), PalmSearch(detector)
     for image in images:
-        background.begin(image)
+        background.prepare(image)
         assert background.collect() == foreground.now(image)
 
 
 def test_an_answer_is_given_once(detector, real_hands):
     search = PalmSearch(detector)
     assert search.collect() is None
-    search.begin(wide_image(real_hands, 100))
+    search.prepare(wide_image(real_hands, 100))
     assert search.collect() is not None
     assert search.collect() is None
 
 
 def test_after_a_reset_nothing_old_is_answered(detector, real_hands):
     search = PalmSearch(detector)
-    search.begin(wide_image(real_hands, 100))
+    search.prepare(wide_image(real_hands, 100))
     search.reset()
     assert search.collect() is None
 
