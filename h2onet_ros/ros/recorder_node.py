@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -42,6 +43,10 @@ OVERLAY_QOS = QoSProfile(
     reliability=QoSReliabilityPolicy.BEST_EFFORT, history=QoSHistoryPolicy.KEEP_LAST, depth=10
 )
 
+_IDLE_ROUNDS = 3
+_REST_PATIENCE_S = 1.0
+"""A node that works on sends more all the time."""
+
 
 def record(options: argparse.Namespace, ros_args: list[str], reporter: Reporter, stop: StopRequest) -> None:
     """Record until `stop` is set. Raises `BagError` where the files cannot be written (any longer)."""
@@ -68,6 +73,7 @@ def record(options: argparse.Namespace, ros_args: list[str], reporter: Reporter,
             while not stop.is_set():
                 executor.spin_once(timeout_sec=0.1)
                 node.tell_when_ready()
+            _take_rest(node, executor)
         except BagError as error:
             failure = error
         executor.remove_node(node)
@@ -86,6 +92,7 @@ class RecorderNode(Node):
 
     Attributes:
         statistics: of the hands so far.
+        taken: messages of all topics so far.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class RecorderNode(Node):
     ) -> None:
         super().__init__("hand_recorder")
         self.statistics = StreamStatistics()
+        self.taken = 0
         self._bag = bag
         self._video = video
         self._reporter = reporter
@@ -123,6 +131,7 @@ class RecorderNode(Node):
         self, kind: type, topic: str, qos: QoSProfile, also: Callable[[bytes, int], None] | None = None
     ) -> None:
         def on_message(data: bytes) -> None:
+            self.taken += 1
             now = self.get_clock().now().nanoseconds
             self._bag.write(topic, now, data)
             if also:
@@ -148,11 +157,22 @@ class RecorderNode(Node):
 
     def _on_overlay(self, message: Image) -> None:
         assert self._video is not None
+        self.taken += 1
         rgb = image_to_rgb(message)
         bgr = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
         stamp = stamp_from_message(message.header.stamp)
         self._video.write(bgr, stamp)
         self._reporter.tell("overlay", stamp=stamp)
+
+
+def _take_rest(node: RecorderNode, executor: SingleThreadedExecutor) -> None:
+    """Record what had arrived when the signal came."""
+    idle, until = 0, time.monotonic() + _REST_PATIENCE_S
+    # A round may also serve something else than a subscription, which does not mean that there are no more.
+    while idle < _IDLE_ROUNDS and time.monotonic() < until:
+        taken = node.taken
+        executor.spin_once(timeout_sec=0.0)
+        idle = 0 if node.taken > taken else idle + 1
 
 
 def _tell_end(node: RecorderNode, bag: BagWriter, video: VideoWriter | None, reporter: Reporter) -> None:

@@ -17,7 +17,8 @@ from rclpy.executors import SingleThreadedExecutor
 from h2onet_ros.ros.domain import reserved_domain
 from h2onet_ros.ros.environment import local_environment
 
-TIMEOUT = 60.0
+TIMEOUT = 120.0
+"""Seconds after which what a test waits for will not come any more."""
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +46,7 @@ class Process:
         self.output = b""
 
     def line(self, containing, timeout=TIMEOUT):
-        """The first line of its output, from here on, that contains the text; waits for it."""
+        """The first line of its output that contains the text and was not given yet; waits for it."""
         selector = selectors.DefaultSelector()
         selector.register(self.popen.stdout, selectors.EVENT_READ)
         until = time.monotonic() + timeout
@@ -53,9 +54,10 @@ class Process:
             *lines, rest = self.output.split(b"\n")
             for number, line in enumerate(lines):
                 if containing.encode() in line:
-                    self.output = b"\n".join([*lines[number + 1 :], rest])
+                    # The others stay: what comes over several topics comes in any order.
+                    self.output = b"\n".join([*lines[:number], *lines[number + 1 :], rest])
                     return line.decode()
-            assert selector.select(until - time.monotonic()), f"no {containing!r} in {self.output!r}"
+            assert selector.select(max(until - time.monotonic(), 0)), f"no {containing!r} in {self.output!r}"
             data = os.read(self.popen.stdout.fileno(), 65536)
             assert data, f"ended without {containing!r}: {self.output!r} {self.popen.stderr.read()!r}"
             self.output += data

@@ -23,9 +23,10 @@ distortion_coefficients: {rows: 1, cols: 5, data: [0.1, 0.0, 0.0, 0.0, 0.0]}
 """
 
 
-def subscribe(node, kind, topic):
+def subscribe(node, kind, topic, qos=50):
+    """A list that the topic's messages are appended to; reliable with room for all of them as a rule."""
     received = []
-    node.create_subscription(kind, topic, received.append, qos_profile_sensor_data)
+    node.create_subscription(kind, topic, received.append, qos)
     return received
 
 
@@ -56,8 +57,8 @@ def test_a_video_arrives_image_by_image_at_its_pace(start, ros, short_video, tmp
     stamps = [stamp(image) for image in images]
     assert end["frames"] == 12 and end["last_stamp"] == stamps[-1]
     assert stamps == [stamp(info) for info in infos]
-    # 11 steps of 1/30 s; a busy machine may delay it, but nothing makes it run ahead.
-    assert (stamps[-1] - stamps[0]) / 1e9 >= 11 / 30 - 0.02
+    # 11 steps of 1/30 s; the first may be late by a step at the most, and nothing makes the last come early.
+    assert (stamps[-1] - stamps[0]) / 1e9 >= 10 / 30 - 0.02
     assert {image.header.frame_id for image in images} == {"eye"}
     assert list(infos[0].k) == [150, 0, 79.75, 0, 150, 59.75, 0, 0, 1]  # Half the calibrated size.
     assert infos[0].distortion_model == "plumb_bob" and infos[0].d[0] == 0.1
@@ -116,7 +117,8 @@ def test_a_signal_ends_it_while_it_waits_and_while_it_plays(start, ros, short_vi
     player.event("waiting")
     player.popen.send_signal(number)
     assert player.finish() == (128 + number, "")
-    images = subscribe(ros, Image, "image")
+    # As most programs subscribe to a camera.
+    images = subscribe(ros, Image, "image", qos_profile_sensor_data)
     player = start("camera_player", ["--video", short_video, "--loop", "--events"])
     ros.spin(lambda: images)
     player.popen.send_signal(number)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,8 @@ from h2onet_ros.engines.bundle import default_bundle_path
 from h2onet_ros.ros.demo_run import ASSETS
 
 HANDS = "/hand_mesh_node/hands"
+PATIENCE = 120.0
+"""Seconds after which what a test waits for will not come any more."""
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +87,7 @@ def images_in(path):
     return count
 
 
-def wait_until(condition, timeout=60.0):
+def wait_until(condition, timeout=PATIENCE):
     """For what has no event to wait for: the files of another process."""
     until = time.monotonic() + timeout
     while not condition():
@@ -104,7 +107,7 @@ def is_recording(out):
 def test_the_recording_that_comes_along_gives_hands(start, tmp_path):
     out = tmp_path / "out"
     process = start("demo", ["--out", out, "--seconds", "3"])
-    code, errors = process.finish(120)
+    code, errors = process.finish()
     assert code == 0, errors
     summary = json.loads((out / "summary.json").read_text())
     assert summary["exit_code"] == 0 and summary["images_sent"] >= 60
@@ -157,7 +160,7 @@ def test_a_signal_in_the_middle_leaves_readable_files(demo, short_video, number)
     process.line("Playing the video")
     wait_until(lambda: is_recording(demo.out))
     process.popen.send_signal(number)
-    code, errors = process.finish(30)
+    code, errors = process.finish()
     assert code == 128 + number
     assert "Stopped." in errors and "Traceback" not in errors
     summary = json.loads((demo.out / "summary.json").read_text())
@@ -179,13 +182,18 @@ def test_ctrl_c_typed_in_a_terminal(environment, tmp_path, weights, short_video)
     ) as process:
         os.close(inside)
         shown = b""
+
+        def more() -> bytes:
+            assert select.select([terminal], [], [], PATIENCE)[0], shown
+            return os.read(terminal, 65536)
+
         # The bar moves, also in a terminal that has no size.
         while not re.search(rb"[1-9]\d* images \[", shown):
-            shown += os.read(terminal, 65536)
+            shown += more()
         os.write(terminal, b"\x03")
         with contextlib.suppress(OSError):  # That is how the end of a terminal reads.
             while True:
-                shown += os.read(terminal, 65536)
+                shown += more()
     os.close(terminal)
     assert process.returncode == 130
     assert b"Stopped." in shown and b"images sent" in shown and b"Traceback" not in shown
@@ -199,7 +207,7 @@ def test_ctrl_c_while_it_starts_ends_everything(demo, short_video, child):
     if child != "none":
         wait_until(lambda: child in processes_of(demo.out))
     process.popen.send_signal(signal.SIGINT)
-    code, errors = process.finish(30)
+    code, errors = process.finish()
     assert code == 130 and "Traceback" not in errors
 
 
@@ -209,7 +217,7 @@ def test_a_process_that_is_killed_is_told_and_the_others_end(demo, short_video, 
     process.line("Playing the video")
     wait_until(lambda: is_recording(demo.out))
     os.kill(processes_of(demo.out)[child], signal.SIGKILL)
-    code, errors = process.finish(30)
+    code, errors = process.finish()
     name = {"node": "hand node", "recorder": "recorder", "camera_player": "camera player"}[child]
     assert code == 1
     assert f"The {name} ended too early: it was killed (SIGKILL)" in errors and "Traceback" not in errors
@@ -223,7 +231,7 @@ def test_nothing_is_left_when_the_demo_itself_is_killed(demo, short_video):
     handles = [os.pidfd_open(pid) for pid in processes_of(demo.out).values()]
     assert len(handles) == 3
     process.popen.kill()
-    wait_until(lambda: not processes_of(demo.out), 30)
+    wait_until(lambda: not processes_of(demo.out))
     for handle in handles:
         os.close(handle)
     assert hands_in(demo.out / "hands.mcap") and images_in(demo.out / "overlay.mp4")

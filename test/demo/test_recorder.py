@@ -40,13 +40,14 @@ class HandNode:
         message = HandArray(
             header=header, hands=hands, latency=0.001 * (index + 1), skipped_images=index == 5
         )
+        # First: the recorder does not tell of markers, but takes what came before that which it tells of.
+        self.markers.publish(MarkerArray())
         self.hands.publish(message)
         # As it arrives: numbers of 32 bits.
         self.sent.append(deserialize_message(serialize_message(message), HandArray))
         image = Image(header=header, width=64, height=48, step=192, encoding="rgb8")
         image.data = array("B", np.full((48, 64, 3), 8 * index, np.uint8).tobytes())
         self.overlay.publish(image)
-        self.markers.publish(MarkerArray())
 
 
 def record(start, ros, out, arguments=()):

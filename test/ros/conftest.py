@@ -74,7 +74,7 @@ def start_node(domain: int, tmp_path: Path) -> Iterator[Callable[..., NodeProces
 
     yield start
     for process in running:
-        process.kill()
+        process.end()
 
 
 @pytest.fixture

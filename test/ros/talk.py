@@ -38,8 +38,11 @@ PATIENCE = 60.0
 """Seconds after which an event that a test waits for will not come any more."""
 FOCAL = 520.0
 FRAME_ID = "camera_optical"
+INTERVAL = 33_333_333
+"""Nanoseconds from one image to the next."""
 ANSWER_PATIENCE = 1.0
-ATTEMPTS = 30
+ATTEMPTS = 60
+END_PATIENCE = 15.0
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "activate": Transition.TRANSITION_ACTIVATE,
@@ -109,10 +112,14 @@ class NodeProcess:
         self.process.send_signal(number)
         return self.wait()
 
-    def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(PATIENCE)
+    def end(self) -> None:
+        """End it, gently if possible: one that is killed leaves its shared memory behind."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(END_PATIENCE)
+                return
 
 
 class Peer:
@@ -243,8 +250,22 @@ class Dialogue:
         )
         self.topology = topology_from_message(topology[0])
 
+    def wait_until_settled(self, *more: str, subscribers: int = 1) -> None:
+        """Until the node subscribes to the camera, and the topics named, as it will go on doing.
+
+        It is best effort before it knows of a topic's publishers; while it changes, images are lost.
+        """
+        topics = [self.images.topic_name, self.infos.topic_name, *more]
+
+        def is_settled(topic: str) -> bool:
+            found = self.peer.node.get_subscriptions_info_by_topic(topic)
+            kinds = {info.qos_profile.reliability for info in found}
+            return len(found) >= subscribers and kinds == {QoSReliabilityPolicy.RELIABLE}
+
+        assert self.peer.wait_until(lambda: all(map(is_settled, topics))), f"no reliable reader: {topics}"
+
     def next_header(self) -> Header:
-        self.stamp += 33_333_333
+        self.stamp += INTERVAL
         return Header(stamp=stamp_to_message(self.stamp), frame_id=self.frame_id)
 
     def send_info(self, width: int, height: int, focal: float = FOCAL) -> None:
@@ -266,18 +287,17 @@ class Dialogue:
 
     def ask(self, rgb: np.ndarray) -> HandArray:
         """The hands of an image; sent again where it got lost, as the first ones and best-effort ones may."""
+        before = len(self.hands)
         for _ in range(ATTEMPTS):
             stamp = self.send(rgb)
-            if self.peer.wait_until(lambda stamp=stamp: self._has_answer(stamp), seconds=ANSWER_PATIENCE):
+            # Older answers do not count: where time goes back, stamps are used again.
+            if self.peer.wait_until(lambda stamp=stamp: stamp in self.stamps(before), ANSWER_PATIENCE):
                 return self.hands[-1]
         raise AssertionError(f"the node answered none of {ATTEMPTS} images, but {len(self.hands)} before")
 
-    def _has_answer(self, stamp: int) -> bool:
-        return stamp in self.stamps(20)
-
-    def stamps(self, last: int = 0) -> list[int]:
-        """Of the answers, or of the last ones."""
-        return [stamp_from_message(message.header.stamp) for message in self.hands[-last:]]
+    def stamps(self, since: int = 0) -> list[int]:
+        """Of the answers from number `since` on."""
+        return [stamp_from_message(message.header.stamp) for message in self.hands[since:]]
 
 
 class Conversation:
@@ -303,12 +323,12 @@ class Conversation:
 
     def diagnosis(self) -> tuple[DiagnosticStatus, dict[str, str]]:
         """The next diagnostics: the status, and its figures by name."""
-        self.diagnostics.clear()
-        # The first may have been on its way before what is asked about happened.
-        assert self.peer.wait_until(lambda: len(self.diagnostics) >= 2)
+        # The next one may have been on its way before what is asked about happened.
+        wanted = len(self.diagnostics) + 2
+        assert self.peer.wait_until(lambda: len(self.diagnostics) >= wanted)
         status = self.diagnostics[-1].status[0]
         return status, {value.key: value.value for value in status.values}
 
     def close(self) -> None:
         self.peer.close()
-        self.process.kill()
+        self.process.end()

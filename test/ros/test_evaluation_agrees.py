@@ -65,8 +65,7 @@ def test_a_recording_from_dds_gives_the_hands_that_the_node_gave(start_node, pee
     recording = Recording(peer)
     dialogue.wait_until_connected()
     # The recording and the node: both take the camera's images.
-    publishers = (dialogue.images, dialogue.infos)
-    assert peer.wait_until(lambda: min(one.get_subscription_count() for one in publishers) >= 2)
+    dialogue.wait_until_settled(subscribers=2)
     images = two_hands()
     height, width = images[0].shape[:2]
     dialogue.send_info(width, height)

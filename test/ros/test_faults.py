@@ -74,40 +74,50 @@ def test_sizes_that_no_memory_could_hold(told):
 )
 def test_intrinsics_that_are_no_cameras(conversation, hand_frames, value, cause):
     dialogue = conversation.dialogue
-    dialogue.ask(hand_frames[0])
     k = [value, 0.0, WIDTH / 2, 0.0, value, HEIGHT / 2, 0.0, 0.0, 1.0]
     dialogue.infos.publish(CameraInfo(width=WIDTH, height=HEIGHT, k=k))
-    expect_refusal(conversation, hand_frames, cause)
+    expect_refusal(conversation, hand_frames, cause, f"{value:g}")
 
 
 def test_a_calibration_of_another_size(conversation, hand_frames):
     conversation.dialogue.send_info(300, 900)
-    expect_refusal(conversation, hand_frames, "publish the camera_info that belongs to the images")
+    cause = "publish the camera_info that belongs to the images"
+    expect_refusal(conversation, hand_frames, cause, "300 x 900")
 
 
 def test_distortion_that_is_none(conversation, hand_frames):
     k = [FOCAL, 0.0, WIDTH / 2, 0.0, FOCAL, HEIGHT / 2, 0.0, 0.0, 1.0]
     info = CameraInfo(width=WIDTH, height=HEIGHT, k=k, distortion_model="plumb_bob", d=[math.nan] * 5)
     conversation.dialogue.infos.publish(info)
-    expect_refusal(conversation, hand_frames, "distortion")
+    expect_refusal(conversation, hand_frames, "distortion", "distortion")
 
 
-def expect_refusal(conversation: Conversation, frames, cause: str) -> None:
-    """No hands from the calibration sent before, one line about it, hands again with a good one."""
+def expect_refusal(conversation: Conversation, frames, cause: str, detail: str) -> None:
+    """No hands from the calibration sent before, one line about it, hands again with a good one.
+
+    Args:
+        cause: words of the line.
+        detail: words that this calibration alone is refused with; only the first of a cause has a line.
+    """
     dialogue = conversation.dialogue
-    refused = []
+    sent = []
 
-    def is_told_of() -> bool:
+    def latest_fault() -> str:
+        values = {value.key: value.value for value in conversation.diagnostics[-1].status[0].values}
+        return values["latest fault"]
+
+    def is_refused() -> bool:
         # The calibration comes on another topic than the images, so the first may still have the old one.
-        refused.append(dialogue.send(frames[0]))
-        dialogue.peer.wait_until(lambda: refused[-1] in dialogue.stamps(20), 0.3)
-        return any(cause in line for line in conversation.process.lines)
+        sent.append(dialogue.send(frames[0]))
+        dialogue.peer.wait_until(lambda: sent[-1] in dialogue.stamps(-20) or detail in latest_fault(), 0.3)
+        return cause in latest_fault() and detail in latest_fault()
 
-    assert dialogue.peer.wait_until(is_told_of)
+    assert dialogue.peer.wait_until(lambda: bool(conversation.diagnostics))
+    assert dialogue.peer.wait_until(is_refused)
     dialogue.send_info(WIDTH, HEIGHT)
     answer = dialogue.ask(frames[1])
     assert answer.image_width == WIDTH
-    assert set(refused) - set(dialogue.stamps())
+    assert set(sent) - set(dialogue.stamps())
     assert sum(cause in line for line in conversation.process.lines) == 1
 
 
@@ -134,15 +144,16 @@ def test_stamps_of_zero_count_as_the_time_of_arrival(conversation, hand_frames):
 def test_time_that_goes_back_starts_afresh(conversation, hand_frames):
     dialogue = conversation.dialogue
     dialogue.send_info(WIDTH, HEIGHT)
-    start = dialogue.stamp
+    dialogue.stamp += 10**10
+    start, ids = dialogue.stamp, []
     for _ in range(2):
         # A recording that is played in a loop.
-        dialogue.stamp = start
+        dialogue.stamp, before = start, len(dialogue.hands)
         for rgb in hand_frames[:6]:
             answer = dialogue.ask(rgb)
         assert len(answer.hands) == 1
-    ids = [hand.track_id for message in dialogue.hands[-12:] for hand in message.hands]
-    assert len(set(ids[-3:])) == 1 and ids[-1] != ids[2]
+        ids.append({hand.track_id for message in dialogue.hands[before:] for hand in message.hands})
+    assert len(ids[0]) == len(ids[1]) == 1 and ids[0] != ids[1]
     assert sum("time went back" in line for line in conversation.process.lines) == 1
     dialogue.stamp += 10**10
 
@@ -192,10 +203,19 @@ def test_a_second_camera_on_the_topic_is_told_of_and_its_images_are_dropped(conv
     publishers = peer.node.count_publishers("/image")
     second = peer.node.create_publisher(Image, "image", 10)
     conversation.process.wait_for_line("several cameras")
+    # That was told of before if a camera of another test was killed, which counts for a while.
+    said = "publishers on /image, expected one camera"
+    assert peer.wait_until(lambda: second.get_subscription_count() > 0)
+    count = len(conversation.diagnostics)
+    assert peer.wait_until(
+        lambda: any(said in one.status[0].message for one in conversation.diagnostics[count:])
+    )
+    strange = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     dialogue.ask(hand_frames[0])
+    # At once after an image of the first camera: after a second of silence another may take over.
+    dialogue.send(hand_frames[0])
     header = dialogue.next_header()
     header.frame_id = "another_camera"
-    strange = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     second.publish(rgb_to_image(strange, header))
     for rgb in hand_frames[:3]:
         dialogue.ask(rgb)
@@ -239,17 +259,18 @@ def test_an_image_in_8k(conversation, hand_frames):
 
         # While this topic is open: what is no JPEG, or the first half of one.
         broken = [message.data[: len(message.data) // 2], message.data[:100], b"\xff\xd8\xff\xe0", b""]
-        count = len(dialogue.hands)
+        bad = []
         for data in broken:
-            compressed.publish(CompressedImage(format="jpeg", data=data, header=dialogue.next_header()))
+            bad.append(dialogue.next_header())
+            compressed.publish(CompressedImage(format="jpeg", data=data, header=bad[-1]))
         conversation.process.wait_for_line("JPEG or PNG")
-        assert len(dialogue.hands) == count
     finally:
         assert peer.set(compressed=False)[0].successful
         peer.node.destroy_publisher(compressed)
     assert peer.wait_until(lambda: dialogue.images.get_subscription_count() > 0)
     dialogue.send_info(WIDTH, HEIGHT)
     assert dialogue.ask(hand_frames[0]).image_width == WIDTH
+    assert not {stamp_from_message(header.stamp) for header in bad} & set(dialogue.stamps())
 
 
 def test_malformed_messages_in_numbers(conversation, hand_frames):
@@ -270,9 +291,13 @@ def test_malformed_messages_in_numbers(conversation, hand_frames):
 
 def test_faults_are_counted_in_the_diagnostics(conversation, told):
     _, before = conversation.diagnosis()
+    count = len(conversation.diagnostics)
     told("expected an image with pixels", *[image(width=0) for _ in range(4)])
-    status, after = conversation.diagnosis()
+    _, after = conversation.diagnosis()
     assert int(after["images dropped"]) - int(before["images dropped"]) == 4
     assert int(after["faults: image"]) - int(before.get("faults: image", 0)) == 4
     assert "expected an image with pixels" in after["latest fault"]
-    assert status.level > status.OK and "unusable images" in status.message
+    # "Lately" may be over on a busy machine, but it was said meanwhile.
+    since = [message.status[0] for message in conversation.diagnostics[count:]]
+    told_of = [status for status in since if "unusable images" in status.message]
+    assert told_of and all(status.level > status.OK for status in told_of)

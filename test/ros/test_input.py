@@ -74,7 +74,7 @@ def test_depth_puts_the_wrist_where_it_is(conversation, hand_frames, encoding):
     without = show(dialogue, hand_frames[:5])
     try:
         assert all(r.successful for r in peer.set(depth=True, depth_wait_s=1.0, smoothing=0.0))
-        assert peer.wait_until(lambda: depths.get_subscription_count() > 0)
+        dialogue.wait_until_settled(depths.topic_name)
         dialogue.stamp += 10**10
         for rgb in hand_frames[:6]:
             header = dialogue.next_header()

@@ -134,7 +134,9 @@ def test_a_running_node_sends_frames_to_tf(tf_message, tf2_msgs, start_node, pee
     dialogue = Dialogue(peer)
     frames = peer.collect(tf_message, "/tf")
     dialogue.wait_until_connected()
-    for rgb in hand_frames[:5]:
+    dialogue.ask(hand_frames[0])
+    assert peer.wait_until(lambda: peer.node.count_publishers("/tf") > 0)
+    for rgb in hand_frames[1:5]:
         answer = dialogue.ask(rgb)
     assert peer.wait_until(lambda: frames and frames[-1].transforms[0].header.stamp == answer.header.stamp)
     hand = hand_from_message(answer.hands[0])
