@@ -34,7 +34,7 @@ def make_nodes(context):
 
 def hand_node(value, namespace):
     """The node of one camera. Topics without a leading slash lie in its namespace."""
-    given = {name: value[name] for name in ("engine", "weights") if value[name]}
+    given = {name: value[name] for name in ("engine", "precision", "weights") if value[name]}
     given |= {name: value[name] == "true" for name in ("compressed", "depth", "autostart") if value[name]}
     topics = {"image": value["image"], "camera_info": value["camera_info"], "depth": value["depth_image"]}
     return LifecycleNode(
@@ -78,6 +78,9 @@ def generate_launch_description():
                 "depth_image", "depth", "Topic of depth images registered to image (sensor_msgs/Image)."
             ),
             argument("engine", "", "Engine that runs the network, e.g. onnxruntime; auto chooses."),
+            argument(
+                "precision", "", "Arithmetic of the engine, e.g. float32; auto is the engine's own default."
+            ),
             argument("weights", "", "Folder of a weights bundle."),
             argument("parameters", parameters, "Parameter file of the node."),
             argument(

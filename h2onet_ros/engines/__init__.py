@@ -2,10 +2,11 @@
 
 from .base import Engine, EngineError, FrameFeatures, FusedHands
 from .bundle import BundleError, BundleInfo, WeightsBundle, default_bundle_path, write_bundle
-from .select import ENGINE_NAMES, create_engine
+from .select import ENGINE_NAMES, PRECISION_NAMES, create_engine
 
 __all__ = [
     "ENGINE_NAMES",
+    "PRECISION_NAMES",
     "BundleError",
     "BundleInfo",
     "Engine",

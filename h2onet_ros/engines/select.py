@@ -102,6 +102,9 @@ _FACTORIES: dict[str, Callable[[WeightsBundle, EngineOptions], Engine]] = {
 
 ENGINE_NAMES = tuple(_FACTORIES)
 
+PRECISION_NAMES = ("float32", "bfloat16", "float16", "int8")
+"""Those that some engine has."""
+
 
 def create_engine(
     bundle: WeightsBundle,

@@ -186,7 +186,7 @@ class HandMeshNode(LifecycleNode):
         parameters = self._settings
         path = Path(parameters.weights) if parameters.weights else default_bundle_path()
         bundle = WeightsBundle.load(path)
-        engine = create_engine(bundle, parameters.engine, threads=parameters.threads)
+        engine = create_engine(bundle, parameters.engine, parameters.threads, parameters.precision)
         self.get_logger().info(f"weights {bundle.info.name} ({bundle.info.variant}) on {engine.description}")
         pipeline = HandPipeline(engine, pipeline_config(parameters))
         mesh = bundle.topology

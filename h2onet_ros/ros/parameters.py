@@ -11,7 +11,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from h2onet_ros.engines import ENGINE_NAMES
+from h2onet_ros.engines import ENGINE_NAMES, PRECISION_NAMES
 from h2onet_ros.perception.pipeline import PipelineConfig
 from h2onet_ros.perception.smoothing import SmoothingConfig
 from h2onet_ros.perception.tracker import TrackerConfig
@@ -51,6 +51,12 @@ class NodeParameters:
         "auto",
         "Engine that runs the network.",
         choices=("auto", *ENGINE_NAMES),
+        when=CONFIGURE,
+    )
+    precision: str = _parameter(
+        "auto",
+        "Arithmetic of the engine; auto: its own default. Not every engine has each.",
+        choices=("auto", *PRECISION_NAMES),
         when=CONFIGURE,
     )
     threads: int = _parameter(1, "Threads of the engine.", 1, 64, when=CONFIGURE)

@@ -41,10 +41,11 @@ def test_without_arguments_one_node_runs_with_the_parameter_file():
 
 
 def test_what_is_given_overrides_the_parameter_file():
-    (node,), _ = run(HAND, engine="onnxruntime", compressed="true", depth="false", autostart="false")
+    names = {"engine": "onnxruntime", "precision": "float32"}
+    (node,), _ = run(HAND, **names, compressed="true", depth="false", autostart="false")
     file, given = node.parameters
     assert file.endswith("hand.yaml")
-    assert given == {"engine": "onnxruntime", "compressed": True, "depth": False, "autostart": False}
+    assert given == names | {"compressed": True, "depth": False, "autostart": False}
     for name, value in given.items():
         assert type(value) is type(getattr(NodeParameters(), name))
 

@@ -66,7 +66,10 @@ def test_each_transition_makes_and_takes_away(start_node, dialogue, hand_frames)
     assert not peer.transition("configure")
     assert peer.state() == "unconfigured"
     node.wait_for_line("weights bundle /no/such/folder does not exist")
-    assert peer.set(weights="")[0].successful
+    assert peer.set(weights="", precision="bfloat16")[1].successful
+    assert not peer.transition("configure")
+    node.wait_for_line("onnxruntime computes in float32 or int8, not 'bfloat16'")
+    assert peer.set(precision="float32")[0].successful
 
     assert peer.transition("configure") and peer.transition("activate")
     assert peer.wait_until(lambda: dialogue.images.get_subscription_count() > 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image, PointCloud2
-from talk import FOCAL, FRAME_ID, Dialogue
+from talk import FOCAL, FRAME_ID, INTERVAL, Dialogue
 from visualization_msgs.msg import Marker, MarkerArray
 
 from h2onet_ros.perception.camera import Camera
@@ -89,16 +89,21 @@ def test_a_late_node_takes_the_newest_image_and_counts_the_others(start_node, di
     start_node("-p", "camera_info_wait_s:=0.0", "-p", "max_wait_s:=0.0")
     dialogue.wait_until_connected()
     dialogue.ask(hand_frames[0])
-    answered = len(dialogue.hands)
-    stamps = [dialogue.send(rgb) for rgb in hand_frames]
-    last = dialogue.ask(hand_frames[0])
-    assert stamp_from_message(last.header.stamp) > stamps[-1]
-    burst = dialogue.hands[answered:]
-    skipped = sum(message.skipped_images for message in burst)
-    assert skipped > 0
+    answered, start = len(dialogue.hands), dialogue.stamp
+
+    def burst() -> list:
+        for rgb in hand_frames:
+            dialogue.send(rgb)
+        dialogue.ask(hand_frames[0])
+        return dialogue.hands[answered:]
+
+    # More than once only where this test gets less of the processor than the node.
+    assert dialogue.peer.wait_until(lambda: any(message.skipped_images for message in burst()))
+    answers = dialogue.hands[answered:]
+    sent = (dialogue.stamp - start) // INTERVAL
     # What is neither answered nor skipped was lost by DDS, which keeps ten images for the node.
-    assert len(burst) + skipped <= len(stamps) + 4
-    got = [stamp_from_message(message.header.stamp) for message in burst]
+    assert len(answers) + sum(message.skipped_images for message in answers) <= sent
+    got = [stamp_from_message(message.header.stamp) for message in answers]
     assert got == sorted(got)
 
 
@@ -143,6 +148,7 @@ def test_ctrl_c_during_start_up_ends_the_node_cleanly(start_node, library):
         (["-p", "weights:=/no/such/folder"], 1, "weights bundle /no/such/folder does not exist"),
         (["-p", f"weights:={Path(__file__).parent}"], 1, "is no weights bundle"),
         (["-p", "engine:=abacus"], 1, "parameter engine: expected auto, "),
+        (["-p", "precision:=float64"], 1, "parameter precision: expected auto, float32, bfloat16"),
         (["-p", "max_hands:=99"], 1, "parameter max_hands: expected a value of type int from 1 to 8"),
         (["-p", "smoothing:=2"], 1, "parameter smoothing: expected a value of type float from 0 to 10"),
         (["-p", "weights:=1.5"], 1, "parameter weights: expected a value of type str"),

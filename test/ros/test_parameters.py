@@ -60,6 +60,7 @@ def test_every_parameter_is_described(conversation):
         ("smoothing", math.nan, "nan"),
         ("max_hands", 2.0, "Wrong parameter type"),
         ("engine", "onnxruntime", "ros2 lifecycle set <node> deactivate"),
+        ("precision", "float32", "ros2 lifecycle set <node> deactivate"),
         ("threads", 2, "ros2 lifecycle set <node> deactivate"),
         ("autostart", False, "read-only"),
         ("hand_length", 0.01, "hand_length: expected 0.05 to 0.4 metres, got 0.01"),
