@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy, qos_policy_name_from_kind
@@ -27,6 +27,8 @@ try:
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
+
+T = TypeVar("T")
 
 RELIABLE, BEST_EFFORT = QoSReliabilityPolicy.RELIABLE, QoSReliabilityPolicy.BEST_EFFORT
 
@@ -194,26 +196,21 @@ class CameraInput:
         self._images.put((message, self._stamp(message, arrival), arrival))
 
     def _on_depth(self, message: Image) -> None:
-        try:
-            depth = depth_from_message(message)
-        except ImageError as error:
-            self._faults.report("depth", str(error), drops_image=False)
-            return
-        self.depth.put(self._stamp(message), depth)
+        self._keep(message, depth_from_message, self.depth, "depth")
 
     def _on_regions(self, message: HandRegionArray) -> None:
-        self._keep_regions(message, regions_from_message)
+        self._keep(message, regions_from_message, self.regions, "regions")
 
     def _on_detections(self, message: Any) -> None:
-        self._keep_regions(message, regions_from_detections)
+        self._keep(message, regions_from_detections, self.regions, "regions")
 
-    def _keep_regions(self, message: Any, read: Callable[[Any], list[GivenRegion]]) -> None:
+    def _keep(self, message: Any, read: Callable[[Any], T], buffer: StampedBuffer[T], kind: str) -> None:
         try:
-            regions = read(message)
-        except RegionError as error:
-            self._faults.report("regions", str(error), drops_image=False)
+            item = read(message)
+        except (ImageError, RegionError) as error:
+            self._faults.report(kind, str(error), drops_image=False)
             return
-        self.regions.put(self._stamp(message), regions)
+        buffer.put(self._stamp(message), item)
 
     def _stamp(self, message: Any, arrival: int | None = None) -> int:
         """The header's stamp in nanoseconds, or the time of arrival where it has none."""
