@@ -67,9 +67,7 @@ def examine(
     dataset: HandDataset, row: int, labels: bool = False, segmentation: bool = False
 ) -> list[Finding]:
     """Look at the files of one row of the index, and at its mesh."""
-    index, layout = dataset.index, dataset.layout
-    name, file = str(dataset.names[row]), bytes(index["file_name"][row]).decode()
-    size = (int(index["size"][row, 0]), int(index["size"][row, 1]))
+    layout, name, file, size = dataset.layout, str(dataset.names[row]), dataset.file(row), dataset.size(row)
     steps: list[tuple[str, Callable[[], object]]] = [(PICTURE, lambda: read_image(layout.image(file), size))]
     if layout.has_truth:
         steps.append((MESH, lambda: check_mesh(dataset, row)))

@@ -64,7 +64,7 @@ def label_row(
             path = preview / f"{name.replace('/', '_')}.png"
             if not cv2.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1])):
                 raise DataSetError(f"{path} cannot be written")
-        label.write(dataset.layout.occlusion(bytes(dataset.index["file_name"][row]).decode()))
+        label.write(dataset.layout.occlusion(dataset.file(row)))
     except DataSetError as error:
         return Outcome(name, None, str(error))
     return Outcome(name, label.occluded)
@@ -98,7 +98,7 @@ def unlabelled(dataset: HandDataset, rows: np.ndarray) -> np.ndarray:
     open_rows: list[int] = []
     for row in tqdm(rows, desc="looking for labels", unit=" pictures", leave=False):
         try:
-            read_occlusion(dataset.layout.occlusion(bytes(dataset.index["file_name"][row]).decode()))
+            read_occlusion(dataset.layout.occlusion(dataset.file(row)))
         except DataSetError:
             open_rows.append(int(row))
     return np.array(open_rows, int)

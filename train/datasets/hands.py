@@ -141,6 +141,15 @@ class HandDataset:
         past = self._history.past(row, int(index["sequence"][row]), int(index["number"][row]), *back)
         return [row, *past]
 
+    def file(self, row: int) -> str:
+        """Name of the picture of one row of the index, from which `layout` tells where all its files lie."""
+        return bytes(self.index["file_name"][row]).decode()
+
+    def size(self, row: int) -> tuple[int, int]:
+        """Width and height of the picture of one row of the index."""
+        width, height = (int(side) for side in self.index["size"][row])
+        return width, height
+
     def frame(self, row: int) -> Frame:
         """The picture of one row of the index, a left hand's mirrored.
 
@@ -148,8 +157,8 @@ class HandDataset:
             DataSetError: a file of it cannot be used.
         """
         index, layout = self.index, self.layout
-        width, height = (int(v) for v in index["size"][row])
-        file = bytes(index["file_name"][row]).decode()
+        width, height = self.size(row)
+        file = self.file(row)
         image = read_image(layout.image(file), (width, height))
         left = bool(index["left"][row])
         region = self.region(row)
@@ -193,8 +202,7 @@ class HandDataset:
 
     def region(self, row: int) -> Any:
         """The published square about the hand, in the picture as it is stored."""
-        index = self.index
-        size = (int(index["size"][row, 0]), int(index["size"][row, 1]))
+        index, size = self.index, self.size(row)
         if self.layout.has_truth:
             region = joints_region(np.array(index["points"][row], np.float64), size)
         else:
@@ -243,7 +251,7 @@ class HandDataset:
         """Raises DataSetError if occlusion labels are wanted and the first or the last sample has none."""
         if self._occlusion:
             for row in (self.rows[0], self.rows[-1]):
-                read_occlusion(self.layout.occlusion(bytes(self.index["file_name"][row]).decode()))
+                read_occlusion(self.layout.occlusion(self.file(int(row))))
 
 
 def open_dataset(

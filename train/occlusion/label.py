@@ -13,7 +13,7 @@ from train.datasets.files import read_segmentation
 from train.datasets.hands import HandDataset
 from train.datasets.layout import OCCLUSION_KEYS
 from train.occlusion.raster import draw_parts
-from train.synthetic.labels import VISIBLE_SHARE_OF_HAND, VISIBLE_SHARE_OF_PART, visible_vertices
+from train.synthetic.labels import VISIBLE_SHARE_OF_HAND, hidden_parts, visible_vertices
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,16 @@ def label_sample(dataset: HandDataset, row: int, channel: int = 0) -> OcclusionL
     Raises:
         DataSetError: the segmentation cannot be used.
     """
-    index, layout, hand = dataset.index, dataset.layout, dataset.hand
-    size = (int(index["size"][row, 0]), int(index["size"][row, 1]))
-    kept = read_segmentation(layout.segmentation(bytes(index["file_name"][row]).decode()), size, channel)
+    hand, size = dataset.hand, dataset.size(row)
+    kept = read_segmentation(dataset.layout.segmentation(dataset.file(row)), size, channel)
     vertices = dataset.placed(row).astype(np.float64)
-    camera = np.asarray(index["camera"][row], np.float64)
+    camera = np.asarray(dataset.index["camera"][row], np.float64)
     drawn, _ = draw_parts(vertices, hand.faces, hand.face_part, camera, size)
     ahead = np.where(vertices[:, 2] > 0, vertices[:, 2], np.nan)
     # A vertex behind the camera has no pixel; comparisons with NaN leave it out.
     points = vertices[:, :2] / ahead[:, None] * camera[:2] + camera[2:]
     visible = visible_vertices(np.where(kept, drawn, 0), points, hand.vertex_part)
     share = float(kept.sum()) / max(int((drawn > 0).sum()), 1)
-    sizes = np.bincount(hand.vertex_part, minlength=6)
-    parts = visible < VISIBLE_SHARE_OF_PART * sizes
+    parts = hidden_parts(visible, np.bincount(hand.vertex_part, minlength=6))
     gone = not drawn.any() or share < VISIBLE_SHARE_OF_HAND
     return OcclusionLabel(np.append(parts, gone), visible, share, drawn, kept)

@@ -22,9 +22,8 @@ def draw_preview(dataset: HandDataset, row: int, label: OcclusionLabel) -> np.nd
     Below stand the number of visible vertices of each part and the share of the hand that is visible; what
     counts as occluded is red.
     """
-    index = dataset.index
-    size = (int(index["size"][row, 0]), int(index["size"][row, 1]))
-    image = read_image(dataset.layout.image(bytes(index["file_name"][row]).decode()), size)
+    size = dataset.size(row)
+    image = read_image(dataset.layout.image(dataset.file(row)), size)
     rows, columns = np.nonzero((label.drawn > 0) | label.kept)
     if len(rows):
         margin = 20

@@ -30,10 +30,14 @@ def visible_vertices(ids: np.ndarray, points: np.ndarray, vertex_part: np.ndarra
     return np.bincount(vertex_part[inside][seen], minlength=6)
 
 
+def hidden_parts(visible: np.ndarray, part_sizes: np.ndarray) -> np.ndarray:
+    """Which parts `(6,)` bool count as occluded; `visible` and `part_sizes` `(6,)` count vertices."""
+    return visible < VISIBLE_SHARE_OF_PART * part_sizes
+
+
 def occlusion(visible: np.ndarray, part_sizes: np.ndarray, visible_share: float) -> np.ndarray:
     """The six occlusion classes `(6,)` bool: thumb, index, middle, ring, little, whole hand.
 
     `visible` and `part_sizes` `(6,)` count vertices of each part, `visible_share` is of the hand's pixels.
     """
-    parts = visible < VISIBLE_SHARE_OF_PART * part_sizes
-    return np.append(parts[:5], visible_share < VISIBLE_SHARE_OF_HAND)
+    return np.append(hidden_parts(visible, part_sizes)[:5], visible_share < VISIBLE_SHARE_OF_HAND)
