@@ -34,7 +34,7 @@ def predictions(joints, true_joints, vertices=None, true_vertices=None, hidden=N
     count = len(joints)
     points = np.random.default_rng(0).random((count, 21, 2))
     turns = np.broadcast_to(np.eye(3), (count, 3, 3))
-    hidden = np.zeros((count, 6)) if hidden is None else hidden
+    hidden = np.full((count, 6), np.nan) if hidden is None else hidden
     return Predictions(
         uv=points,
         true_uv=points,
@@ -58,7 +58,7 @@ def hands():
 
 def test_the_truth_has_no_errors(hands):
     joints, vertices = hands
-    found = SampleErrors.of(predictions(joints, joints, vertices, vertices), np.ones(5, bool)).figures()
+    found = SampleErrors.of(predictions(joints, joints, vertices, vertices, np.zeros((5, 6)))).figures()
     for name, value in found.items():
         zero = name.endswith(("_mm", "_deg")) or name.startswith("uv_")
         expected = 5 if name == "samples" else 0 if zero else 1
@@ -71,7 +71,7 @@ def test_known_errors_come_out(hands):
     joints, vertices = hands
     moved = joints + np.array([0.010, 0, 0])
     moved[:, 0] = 0
-    found = SampleErrors.of(predictions(moved, joints, 2 * vertices, vertices), np.zeros(5, bool)).figures()
+    found = SampleErrors.of(predictions(moved, joints, 2 * vertices, vertices)).figures()
     assert found["mpjpe_mm"] == pytest.approx(10 * 20 / 21)
     assert found["pa_mpjpe_mm"] < 5
     assert found["mpvpe_mm"] == pytest.approx(1e3 * np.linalg.norm(vertices, axis=-1).mean())
@@ -86,7 +86,7 @@ def test_known_errors_come_out(hands):
 def test_aligned_errors_equal_the_reference():
     with np.load(PARITY / "procrustes_case.npz") as case:
         source, target, aligned = (case[name].astype(np.float64) for name in ("source", "target", "aligned"))
-    errors = SampleErrors.of(predictions(source, target), np.zeros(len(source), bool))
+    errors = SampleErrors.of(predictions(source, target))
     expected = np.linalg.norm(aligned - target, axis=-1).mean(1)
     np.testing.assert_allclose(errors.mean["pa_mpjpe"], expected, rtol=1e-4, atol=1e-7)
 
@@ -96,7 +96,8 @@ def test_parts_are_split_by_hidden_fingers(hands):
     hidden = np.zeros((5, 6))
     hidden[1, :2] = hidden[2, :1] = hidden[3, :4] = 1
     hidden[:, 5] = 1  # the whole hand's label does not count
-    errors = SampleErrors.of(predictions(joints, joints, hidden=hidden), np.array([1, 1, 1, 1, 0], bool))
+    hidden[4] = np.nan  # not labelled
+    errors = SampleErrors.of(predictions(joints, joints, hidden=hidden))
     levels = {name: np.flatnonzero(mask).tolist() for name, mask in errors.levels().items()}
     assert levels == {"visible": [0], "partly_occluded": [1, 2], "occluded": [3]}
     part = errors.select(np.array([1, 2])).figures()

@@ -50,12 +50,11 @@ class SampleErrors:
         return len(self.uv)
 
     @classmethod
-    def of(cls, p: Predictions, labelled: np.ndarray, same_mesh: bool = True) -> SampleErrors:
+    def of(cls, p: Predictions, same_mesh: bool = True) -> SampleErrors:
         """Errors of predictions.
 
         Args:
             p: predictions and truth.
-            labelled: (N,) which samples have occlusion labels.
             same_mesh: predicted and true vertices correspond; else joints alone are judged.
         """
         points = {"j": (p.joints, p.true_joints)}
@@ -72,9 +71,8 @@ class SampleErrors:
                 pck[prefix + kind] = np.stack([pck_counts(e) / e.size for e in errors]).astype(np.float32)
                 if kind == "v":
                     f[prefix] = np.array([f_scores(a, b) for a, b in zip(moved, truth)])
-        hidden = np.where(np.reshape(labelled, (-1, 1)), p.true_occlusion, np.nan)
         angles = rotation_angles(p.rotation, p.true_rotation)
-        return cls(mean, pck, f, angles, uv_errors(p), p.occlusion, hidden)
+        return cls(mean, pck, f, angles, uv_errors(p), p.occlusion, p.true_occlusion)
 
     @classmethod
     def joined(cls, parts: list[SampleErrors]) -> SampleErrors:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from train.datasets.base import Frame
 from train.detector.landmarks import LandmarkNetwork
-from train.evaluation.predictions import Predictions, true_hand
+from train.evaluation.predictions import Predictions, true_hand, true_occlusion
 
 
 def predict_landmarks(
@@ -48,5 +48,5 @@ def predict_landmarks(
         rotation=np.full((len(uv), 3, 3), np.nan),
         true_rotation=np.full((len(uv), 3, 3), np.nan),
         occlusion=np.full((len(uv), 6), np.nan),
-        true_occlusion=np.stack([sample[0].occlusion for sample in samples]),
+        true_occlusion=true_occlusion(samples),
     )

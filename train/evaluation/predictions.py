@@ -31,7 +31,7 @@ class Predictions:
         vertices, true_vertices: (N, V, 3) oriented, metres, relative to the wrist.
         joints, true_joints: (N, 21, 3) likewise.
         rotation, true_rotation: (N, 3, 3).
-        occlusion, true_occlusion: (N, 6).
+        occlusion, true_occlusion: (N, 6); NaN where not told, or not labelled.
     """
 
     uv: np.ndarray
@@ -69,6 +69,7 @@ def predict(
     predictor: Predictor,
     samples: Sequence[list[Frame]],
     joint_regressor: np.ndarray,
+    first: int = 0,
     batch: int = 32,
     jitter: CropJitter = STILL,
     forget: bool = False,
@@ -80,63 +81,46 @@ def predict(
         predictor: what to evaluate.
         samples: a single frame stands for its own past.
         joint_regressor: (21, V), makes the true joints from the true vertices where none are annotated.
-        batch: hands at a time.
+        first: number of the first sample in its data set.
+        batch: samples at a time.
         jitter: how crops vary; the same for every call (seeded by the sample's number).
         forget: treat every sample as a single frame.
         upright: the predictor wants crops in which the hand stands upright; else published ones.
     """
-    parts = [
-        predict_batch(
-            predictor,
-            [samples[i] for i in range(begin, min(begin + batch, len(samples)))],
-            joint_regressor,
-            begin,
-            jitter,
-            forget,
-            upright,
+    parts = []
+    for begin in range(0, len(samples), batch):
+        chosen = [samples[i] for i in range(begin, min(begin + batch, len(samples)))]
+        # Crops of all frames in a row, and where each sample's three moments are: none is encoded twice.
+        crops, moments = [], []
+        for number, sample in enumerate(chosen, first + begin):
+            rng = np.random.default_rng([11, number])
+            frames = sample[:1] if forget else sample
+            moments.append([len(crops) + min(k, len(frames) - 1) for k in range(3)])
+            crops += [crop_frame(frame, upright, jitter, rng) for frame in frames]
+        features = predictor.encode(to_network([image for image, _, _ in crops]))
+        hands = predictor.fuse(*(features.select(rows) for rows in np.array(moments).T))
+        now = [crops[rows[0]] for rows in moments]
+        truth = [true_hand(s[0], turn, joint_regressor) for s, (_, _, turn) in zip(chosen, now)]
+        parts.append(
+            Predictions(
+                uv=features.uv[[rows[0] for rows in moments]],
+                true_uv=np.stack([uv for _, uv, _ in now]),
+                vertices=hands.vertices,
+                true_vertices=np.stack([vertices for vertices, _ in truth]),
+                joints=hands.joints,
+                true_joints=np.stack([joints for _, joints in truth]),
+                rotation=hands.rotation,
+                true_rotation=np.stack([turn for _, _, turn in now]),
+                occlusion=hands.occlusion,
+                true_occlusion=true_occlusion(chosen),
+            )
         )
-        for begin in range(0, len(samples), batch)
-    ]
     return Predictions(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in vars(parts[0])})
 
 
-def predict_batch(
-    predictor: Predictor,
-    samples: list[list[Frame]],
-    joint_regressor: np.ndarray,
-    first: int = 0,
-    jitter: CropJitter = STILL,
-    forget: bool = False,
-    upright: bool = True,
-) -> Predictions:
-    """`predict` of a few samples, of which the first has the number `first` in its data set."""
-    now, uv, rotation, true_joints, true_vertices = [], [], [], [], []
-    past: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for number, sample in enumerate(samples, first):
-        rng = np.random.default_rng([11, number])
-        crops = [crop_frame(frame, upright, jitter, rng) for frame in sample]
-        now.append(crops[0][0])
-        uv.append(crops[0][1])
-        rotation.append(crops[0][2])
-        vertices, joints = true_hand(sample[0], crops[0][2], joint_regressor)
-        true_vertices.append(vertices)
-        true_joints.append(joints)
-        for age in (0, 1):
-            past[age].append(crops[0 if forget or len(crops) == 1 else age + 1][0])
-    features = [predictor.encode(to_network(images)) for images in (now, *past)]
-    hands = predictor.fuse(*features)
-    return Predictions(
-        uv=features[0].uv,
-        true_uv=np.stack(uv),
-        vertices=hands.vertices,
-        true_vertices=np.stack(true_vertices),
-        joints=hands.joints,
-        true_joints=np.stack(true_joints),
-        rotation=hands.rotation,
-        true_rotation=np.stack(rotation),
-        occlusion=hands.occlusion,
-        true_occlusion=np.stack([sample[0].occlusion for sample in samples]),
-    )
+def true_occlusion(samples: Sequence[list[Frame]]) -> np.ndarray:
+    """(N, 6) of the newest frames; NaN where there are no labels."""
+    return np.stack([s[0].occlusion if s[0].occlusion_weight > 0 else np.full(6, np.nan) for s in samples])
 
 
 def true_hand(frame: Frame, rotation: np.ndarray, regressor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from train.datasets import HandDataset
 from train.evaluation.errors import SampleErrors
 from train.evaluation.pictures import draw_predictions
 from train.evaluation.plots import plot_errors
-from train.evaluation.predictions import Samples, predict, predict_batch, spread
+from train.evaluation.predictions import Samples, predict, spread
 from train.evaluation.predictors import Subject
 from train.evaluation.report import Found
 
@@ -55,8 +55,7 @@ def _errors(subject: Subject, samples: Samples, dataset: HandDataset) -> SampleE
     with tqdm(total=len(samples), desc=dataset.name, unit="sample") as bar:
         for begin in range(0, len(samples), BATCH):
             part = [samples[i] for i in range(begin, min(begin + BATCH, len(samples)))]
-            p = predict_batch(subject.predictor, part, regressor, begin, upright=subject.upright)
-            labelled = np.array([sample[0].occlusion_weight > 0 for sample in part])
-            parts.append(SampleErrors.of(p, labelled, same_mesh))
+            p = predict(subject.predictor, part, regressor, begin, upright=subject.upright)
+            parts.append(SampleErrors.of(p, same_mesh))
             bar.update(len(part))
     return SampleErrors.joined(parts)
