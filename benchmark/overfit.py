@@ -14,12 +14,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from train.curve import LOG
 from train.data import SyntheticSource
 from train.evaluation.pictures import draw_predictions
+from train.evaluation.plots import rendered
 from train.evaluation.predictions import Samples, predict, spread
 from train.evaluation.predictors import run_subject
 
@@ -46,9 +46,7 @@ def draw(run: Path, data: Path) -> np.ndarray:
     losses = [(e["step"], e["total"]) for e in entries if "total" in e]
     right.plot(*zip(*losses))
     right.set(yscale="log", title="loss", xlabel="step")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    curves = np.asarray(canvas.buffer_rgba())[..., 2::-1]
+    curves = rendered(figure)
     subject = run_subject(run)
     source = SyntheticSource(data)
     samples = Samples(source, 1, spread(source, SHOWN))

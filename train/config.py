@@ -135,7 +135,7 @@ class Plan:
             raise ValueError(f"{path}: stages must be names with their own values below, got {stages!r}")
         configs = {}
         for name, own in stages.items():
-            merged = _upgraded(_merged(content, own or {}))
+            merged = _merged(content, own or {})
             for change in changes:
                 _apply(change, name, list(stages), merged)
             configs[str(name)] = _build(RunConfig, merged, f"{path}{f', {name}' if name else ''}")
@@ -164,19 +164,6 @@ def changed(old: RunConfig, new: RunConfig) -> list[str]:
         for name in names
         if before.get(name) != after.get(name)
     ]
-
-
-def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """Configurations from when there were two data sets, mixed by `mixture.real_share`, in today's names."""
-    content = deepcopy(content)
-    mixture = content.get("mixture")
-    if "data" in content or not isinstance(mixture, dict):
-        return content
-    share = mixture.pop("real_share", 0.5)
-    photo = mixture.pop("real_photo", {"patches": 0.25})
-    content["data"] = {"synthetic": {"weight": 1 - share}, "real": {"weight": share, "photo": photo}}
-    content["optional_data"] = True
-    return content
 
 
 def _apply(change: str, stage: str, stages: list[str], content: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from h2onet_ros.hand.model import HandModel
+from h2onet_ros.model.config import IMAGE_SIZE
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.crop import invert, transform_points
 from train.augment import CropJitter, random_affine, turned_upright
@@ -16,8 +17,6 @@ from train.fit import Fits, meshes
 from train.real_crops import RealCrops
 from train.synthetic.shards import ShardSet, decode
 from train.views import views
-
-IMAGE_SIZE = 128
 
 
 class SyntheticSource:

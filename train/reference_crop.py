@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from h2onet_ros.model.config import IMAGE_SIZE
 from h2onet_ros.perception.crop import crop_affine, region_from_points, transform_points
 from h2onet_ros.perception.types import Region
 from train.datasets.base import Frame
-
-IMAGE_SIZE = 128
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,6 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("configuration", nargs="?", help="a name that --list shows, or a YAML file")
-    parser.add_argument("--config", help="the same as an option")
     parser.add_argument("--list", action="store_true", help="show the configurations that come along")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/CONFIGURATION")
     parser.add_argument(
@@ -170,12 +169,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.list:
         print(list_plans())
         return 0
-    which = arguments.configuration or arguments.config
-    if not which:
+    if not arguments.configuration:
         parser.error("which configuration? `--list` shows those that come along")
     interrupts = Interrupts()
     try:
-        plan = Plan.load(which, arguments.set)
+        plan = Plan.load(arguments.configuration, arguments.set)
         train_plan(plan, arguments, arguments.out or Path("runs") / plan.name, interrupts)
     except (Stopped, KeyboardInterrupt) as stopped:
         saved = "the checkpoint is written" if isinstance(stopped, Stopped) else "the last checkpoint stands"

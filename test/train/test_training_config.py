@@ -59,19 +59,6 @@ def test_configurations_that_come_along_survive_the_disk(path, tmp_path):
         assert RunConfig.load(tmp_path / "config.yaml") == config
 
 
-def test_runs_from_before_data_sets_were_mixed_by_weight_are_read(tmp_path):
-    (tmp_path / "config.yaml").write_text(
-        "mixture: {batch: 16, real_share: 0.25, photo: {gain: 0.1}, real_photo: {gain: 0.2}}\n"
-        "optimisation: {steps: 10}\n"
-    )
-    config = RunConfig.load(tmp_path / "config.yaml")
-    assert {name: options.weight for name, options in config.data.items()} == {
-        "synthetic": 0.75,
-        "real": 0.25,
-    }
-    assert config.data["real"].photo.gain == 0.2 and config.mixture.photo.gain == 0.1
-
-
 def test_values_are_changed_for_all_stages_or_for_one():
     plan = Plan.load(
         "single_frame_dexycb",

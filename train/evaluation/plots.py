@@ -31,6 +31,11 @@ def plot_errors(parts: Mapping[str, SampleErrors]) -> np.ndarray:
         axes[2].hist(errors_mm, bins=np.linspace(0, top, 41), histtype="step", density=True, label=name)
     axes[2].set(title="PA-MPJPE of single samples", xlabel="mm", ylabel="density")
     axes[2].legend(fontsize=7)
+    return rendered(figure)
+
+
+def rendered(figure: Figure) -> np.ndarray:
+    """A figure as a picture (H, W, 3) uint8, BGR."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., 2::-1])

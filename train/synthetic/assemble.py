@@ -27,7 +27,7 @@ CROP_MARGIN = 2.0
 """The crop is a square about the joints' box, of this many times its longer side."""
 SUPERSAMPLING = 1.5
 
-_MIRROR = np.diag([-1.0, 1, 1])
+MIRROR = np.diag([-1.0, 1, 1])
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def pose_plans(
     pose[:, 0] = 0
     unturned = hand.pose(pose, np.stack([plan.shape for plan, _ in plans]))
     rotation = np.stack([plan.rotation_at(time) for plan, time in plans])
-    flip = _MIRROR if mirrored else np.eye(3)
+    flip = MIRROR if mirrored else np.eye(3)
     turn = rotation @ flip
     wrist = unturned.joints[:, :1].astype(np.float64)
     offset = np.stack([plan.offset_at(time) for plan, time in plans])[:, None]
@@ -232,7 +232,7 @@ def hand_pieces(
         posed.vertices[ring],
         posed.normals[ring],
         posed.openness[ring],
-        posed.rotation @ _MIRROR if mirrored else posed.rotation,
+        posed.rotation @ MIRROR if mirrored else posed.rotation,
         plan.skin_layer,
         colour,
         ID_FOREARM if identity is None else identity,

@@ -8,7 +8,7 @@ import numpy as np
 
 from h2onet_ros.hand.model import HandModel, open_hand
 from train.synthetic import labels, sensor
-from train.synthetic.assemble import Posed, hand_pieces, pose_plans, project, scaled_camera
+from train.synthetic.assemble import MIRROR, Posed, hand_pieces, pose_plans, project, scaled_camera
 from train.synthetic.backgrounds import Light
 from train.synthetic.geometry import ID_OTHER_HAND, NO_TEXTURE, Forearm, HandSurface
 from train.synthetic.renderer import Drawn, Renderer, Shot
@@ -16,7 +16,6 @@ from train.synthetic.scene import HandPlan, Sensor
 from train.synthetic.textures import SkinPainter, TextureSet, noise_surface
 
 SUPERSAMPLING = 2
-_MIRROR = np.diag([-1.0, 1, 1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +160,7 @@ def plain_plan(
 def left_hand(plan: HandPlan) -> HandPlan:
     """The plan of a left hand, from that of a right one in the picture's mirror image."""
     return HandPlan(
-        **{**plan.__dict__, "rotation": _MIRROR @ plan.rotation @ _MIRROR, "offset": _MIRROR @ plan.offset}
+        **{**plan.__dict__, "rotation": MIRROR @ plan.rotation @ MIRROR, "offset": MIRROR @ plan.offset}
     )
 
 
