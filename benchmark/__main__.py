@@ -1,7 +1,8 @@
 """Times the reference, the engines, the other parts and the whole pipeline in one run.
 
 Every subject has a process of its own, and all take turns, so that whatever else the machine does hits all
-alike. Prints the tables and writes benchmark.md, benchmark.json and benchmark.png.
+alike. A turn is a pause until nobody else's threads spin, some runs that warm up, and some that count. Prints
+the tables and writes benchmark.md, benchmark.json and benchmark.png.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ from tqdm import tqdm
 
 from benchmark import report
 from benchmark.subjects import CACHE, GROUPS, REFERENCE, SUBJECTS, Subject
-from benchmark.worker import SubjectError, Worker
+from benchmark.worker import TIMED, SubjectError, Worker
 from h2onet_ros.engines import WeightsBundle
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- benchmark: begin -->\n", "<!-- benchmark: end -->\n"
-WARM_UP = 2
 
 
 def main() -> int:
@@ -51,7 +51,7 @@ def main() -> int:
         timed = [worker for worker in workers if all(worker.times.values())]
         if not timed:
             return 1
-        rounds = min(len(times) for worker in timed for times in worker.times.values())
+        rounds = min(len(times) for worker in timed for times in worker.times.values()) // TIMED
         width = WeightsBundle.load(folder).info.width
         _write(report.document(timed, left_out, width, rounds), Path(options.out), options.docs)
     return 0
@@ -81,11 +81,10 @@ def _start(subjects: list[Subject], folder: Path) -> tuple[list[Worker], dict[st
 
 
 def _time(workers: list[Worker], rounds: int) -> None:
-    for number in tqdm(range(rounds + WARM_UP), "rounds", leave=False, disable=None):
+    for _ in tqdm(range(rounds), "rounds", leave=False, disable=None):
         for worker in workers:
             for action in worker.times:
-                worker.run(action, keep=False)  # its caches are cold after the others' turns
-                worker.run(action, keep=number >= WARM_UP)
+                worker.take_turn(action)
 
 
 def _write(result: dict, out: Path, into_docs: bool) -> None:
@@ -123,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="WORD",
         help=f"groups ({', '.join(GROUPS)}) or parts of titles; ratios need the {REFERENCE.group}",
     )
-    parser.add_argument("--rounds", type=int, default=40, help="timings of each (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each (default: %(default)s)")
     parser.add_argument("--bundle", help="weights to run; random ones of width 1 if left out")
     parser.add_argument("--out", default="output", help="folder for what is written (default: %(default)s)")
     parser.add_argument("--docs", action="store_true", help="write into docs/performance.md and docs/images")

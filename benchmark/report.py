@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.subjects import ENCODE, FUSE, STEP, TWO_HANDS
-from benchmark.worker import Worker
+from benchmark.subjects import ENCODE, FUSE, PACED, STEP, TWO_HANDS
+from benchmark.worker import TIMED, Worker
 
 PACKAGES = ("numpy", "onnxruntime", "openvino", "torch", "tensorrt", "tensorrt_rtx_cu13_bindings")
 
@@ -56,15 +56,15 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         f"{where['processor']}, {where['cores']} cores, {where['memory_gb']} GB, "
         f"GPU: {where['gpu'] or 'none'}; {where['system']}; {versions}. {where['date']}, load "
-        f"{where['load']} at the end. Milliseconds, {result['rounds']} rounds, all rows by turns; network of "
-        f"width {result['width']:g}.",
+        f"{where['load']} at the end. Milliseconds, {result['rounds']} turns of {TIMED} timings; network "
+        f"of width {result['width']:g}.",
         "",
     ]
     networks = [row for row in result["rows"] if row["group"] in ("reference", "engines")]
     if networks:
         lines += [
-            "| one hand | step | p95 | ratio | encode | fuse | further hand | memory MB | start s |",
-            "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+            "| one hand | step | p95 | ratio | 30 Hz | encode | fuse | further hand | memory MB | start s |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
             *(_network_line(row) for row in networks),
             "",
         ]
@@ -138,6 +138,8 @@ def _row(worker: Worker, reference: Worker | None) -> dict[str, Any]:
     }
     if reference is not None and worker.subject.group in ("reference", "engines"):
         row["ratio"] = _median(reference, STEP) / row["step_ms"]
+    if PACED in worker.times:
+        row["paced_ms"] = _median(worker, PACED)
     if FUSE in worker.times:
         row["encode_ms"] = _median(worker, ENCODE)
         row["fuse_ms"] = _median(worker, FUSE)
@@ -151,7 +153,7 @@ def _median(worker: Worker, action: str) -> float:
 
 def _network_line(row: dict[str, Any]) -> str:
     ratio = f"{row['ratio']:.1f}" if "ratio" in row else ""
-    times = _texts(row, "encode_ms", "fuse_ms", "further_hand_ms", "memory_mb", "start_s")
+    times = _texts(row, "paced_ms", "encode_ms", "fuse_ms", "further_hand_ms", "memory_mb", "start_s")
     return _cells(row["name"], *_texts(row, "step_ms", "step_p95_ms"), ratio, *times)
 
 

@@ -12,7 +12,8 @@ CACHE = "H2ONET_BENCHMARK_CACHE"
 """Environment variable with the folder of compiled networks; those of random weights are thrown away."""
 
 GROUPS = ("reference", "engines", "parts", "pipeline")
-STEP, ENCODE, TWO_HANDS, FUSE = "step", "encode", "encode two hands", "fuse"
+STEP, PACED, ENCODE, TWO_HANDS, FUSE = "step", "step at 30 Hz", "encode", "encode two hands", "fuse"
+CAMERA_PERIOD_S = 1 / 30
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Action:
-    """One thing to time: `run`, after `prepare`, whose time does not count."""
+    """One thing to time: `run`, after `prepare`, whose time does not count.
+
+    `period` seconds lie between two starts, as between a camera's images; 0: one run after the other.
+    """
 
     run: Callable[[], object]
     prepare: Callable[[], object] = lambda: None
+    period: float = 0.0
 
 
 def _engine(name: str, precision: str, threads: int, hands: int = 1) -> Subject:
@@ -123,8 +128,13 @@ def _make_engine(
     cache = Path(os.environ[CACHE])
     engine = create_engine(WeightsBundle.load(bundle), name, threads, precision, cache, hands)
     kept = engine.encode(crops[:1])
+
+    def step() -> object:
+        return engine.fuse(engine.encode(crops[:1]), kept, kept)
+
     actions = {
-        STEP: Action(lambda: engine.fuse(engine.encode(crops[:1]), kept, kept)),
+        STEP: Action(step),
+        PACED: Action(step, period=CAMERA_PERIOD_S),
         ENCODE: Action(lambda: engine.encode(crops[:1])),
         TWO_HANDS: Action(lambda: engine.encode(crops)),
         FUSE: Action(lambda: engine.fuse(kept, kept, kept)),
@@ -215,7 +225,7 @@ def _make_pipeline(bundle: str, hands: int) -> tuple[dict[str, Action], dict[str
     def prepare() -> None:
         waiting[:] = [frames.next()]
 
-    actions = {STEP: Action(lambda: pipeline.process(waiting[0]), prepare)}
+    actions = {STEP: Action(lambda: pipeline.process(waiting[0]), prepare, CAMERA_PERIOD_S)}
     return actions, {"description": f"{engine.bundle.info.name}, {engine.description}"}
 
 

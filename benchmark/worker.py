@@ -1,7 +1,7 @@
 """One subject in a process of its own, and the handle to it.
 
 The process, `python -m benchmark.worker BUNDLE TITLE`, prints a JSON line with its start-up time and memory,
-then for each action named on a line of its input how many milliseconds that took.
+then for each action named on a line of its input the milliseconds of `TIMED` runs, as a JSON list.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ import sys
 import time
 from pathlib import Path
 
-from benchmark.subjects import SUBJECTS, Subject, make
+from benchmark.subjects import SUBJECTS, Action, Subject, make
 
 START = time.perf_counter()
+
+SETTLE_S = 0.05
+"""Pause before a turn: the threads of the row before wait for more work spinning, for some milliseconds."""
+UNTIMED, TIMED = 3, 5
+"""Runs in a turn: the first find caches cold and threads asleep."""
 
 
 class SubjectError(RuntimeError):
@@ -40,13 +45,11 @@ class Worker:
         self.facts = json.loads(self._answer())
         self.times: dict[str, list[float]] = {name: [] for name in self.facts["actions"]}
 
-    def run(self, action: str, keep: bool) -> None:
-        """Time an action once."""
+    def take_turn(self, action: str) -> None:
+        """Time an action some more times."""
         assert self._process.stdin is not None
         print(action, file=self._process.stdin, flush=True)
-        taken = float(self._answer())
-        if keep:
-            self.times[action].append(taken)
+        self.times[action] += json.loads(self._answer())
 
     def stop(self) -> None:
         """End the process by ending its input."""
@@ -76,11 +79,22 @@ def main() -> None:
     }
     print(json.dumps(facts), flush=True)
     for line in sys.stdin:
-        action = actions[line.strip()]
+        print(json.dumps(_turn(actions[line.strip()])), flush=True)
+
+
+def _turn(action: Action) -> list[float]:
+    """Milliseconds of the timed runs."""
+    time.sleep(SETTLE_S)
+    times = []
+    due = time.perf_counter()
+    for _ in range(UNTIMED + TIMED):
         action.prepare()
+        time.sleep(max(0.0, due - time.perf_counter()))
         start = time.perf_counter()
         action.run()
-        print(1e3 * (time.perf_counter() - start), flush=True)
+        times.append(1e3 * (time.perf_counter() - start))
+        due = start + action.period
+    return times[UNTIMED:]
 
 
 def resident_megabytes() -> float:
