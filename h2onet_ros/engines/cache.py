@@ -7,14 +7,13 @@ import json
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 MAGIC = b"h2onet_ros cache 1\n"
-UNUSED_DAYS = 60
-"""Entries that nobody asked for in so many days are removed when another is stored."""
+MOST_BYTES = 1 << 30
+"""Where the entries take more, those that were used longest ago are removed when another is stored."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +28,8 @@ class CompiledCache:
     """Compiled networks by key; a cache that cannot be used costs time, never an answer.
 
     A missing or outdated entry is rebuilt, a damaged one reported as a warning and rebuilt, and where nothing
-    can be written the cache says so once and does without.
+    can be written the cache says so once and does without. It grows to `MOST_BYTES`, or to what its user
+    needs at once.
 
     Args:
         folder: made when first written to.
@@ -37,6 +37,7 @@ class CompiledCache:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self._in_use: set[Path] = set()
 
     def path(self, key: Mapping[str, str]) -> Path:
         """File of an entry: the key's "engine" and a hash of the whole key."""
@@ -56,6 +57,7 @@ class CompiledCache:
         if data is None:
             _log.warning("the cached network %s is damaged; compiling it anew", path)
         else:
+            self._in_use.add(path)
             with suppress(OSError):  # a cache that may only be read serves as well
                 os.utime(path)
         return data
@@ -75,7 +77,8 @@ class CompiledCache:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(path)
-            self._forget_unused()
+            self._in_use.add(path)
+            self._make_room()
         except OSError as error:
             _log.warning("cannot keep the compiled network in %s: %s; every start compiles it", path, error)
             if temporary is not None:
@@ -83,12 +86,18 @@ class CompiledCache:
             return False
         return True
 
-    def _forget_unused(self) -> None:
-        oldest = time.time() - UNUSED_DAYS * 24 * 3600
+    def _make_room(self) -> None:
+        entries = []
         for path in self.folder.glob("*-*.bin"):
-            with suppress(OSError):
-                if path.stat().st_mtime < oldest:
+            with suppress(OSError):  # another process may have removed it
+                status = path.stat()
+                entries.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries):
+            if total > MOST_BYTES and path not in self._in_use:
+                with suppress(OSError):
                     path.unlink()
+                    total -= size
 
 
 def _text(key: Mapping[str, str]) -> bytes:

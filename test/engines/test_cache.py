@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 
 import pytest
 
-from h2onet_ros.engines.cache import UNUSED_DAYS, CompiledCache
-
-LONG_AGO = time.time() - (UNUSED_DAYS + 1) * 24 * 3600
+from h2onet_ros.engines import cache as cache_module
+from h2onet_ros.engines.cache import CompiledCache
 
 
 def key(number: int) -> dict[str, str]:
@@ -25,17 +23,35 @@ def test_what_is_stored_is_found_under_its_key_alone(tmp_path):
     assert cache.load(key(2)) is None
 
 
-def test_unused_entries_go_when_another_is_stored(tmp_path):
+def store_long_ago(folder, *numbers) -> None:
+    """Entries of other processes, each last used a second after the one before."""
+    for second, number in enumerate(numbers):
+        CompiledCache(folder).store(key(number), bytes(1000))
+        os.utime(CompiledCache(folder).path(key(number)), (second, second))
+
+
+def kept(folder, *numbers) -> list[bool]:
+    return [CompiledCache(folder).path(key(number)).exists() for number in numbers]
+
+
+def test_what_was_used_longest_ago_makes_room(tmp_path, monkeypatch):
+    (tmp_path / "notes-1.txt").write_bytes(bytes(9000))
+    store_long_ago(tmp_path, 1, 2, 3)
+    monkeypatch.setattr(cache_module, "MOST_BYTES", 4000)
+    assert CompiledCache(tmp_path).load(key(1))
+    CompiledCache(tmp_path).store(key(4), bytes(1000))
+    assert kept(tmp_path, 1, 2, 3, 4) == [True, False, True, True]
+    assert (tmp_path / "notes-1.txt").is_file()
+
+
+def test_what_is_in_use_stays_however_large(tmp_path, monkeypatch):
+    store_long_ago(tmp_path, 1, 2)
+    monkeypatch.setattr(cache_module, "MOST_BYTES", 500)
     cache = CompiledCache(tmp_path)
-    (tmp_path / "notes.txt").write_text("not ours")
-    for number in (1, 2):
-        cache.store(key(number), b"network")
-    for path in tmp_path.iterdir():
-        os.utime(path, (LONG_AGO, LONG_AGO))
-    assert cache.load(key(2)) == b"network"
-    cache.store(key(3), b"network")
-    assert [cache.load(key(number)) for number in (1, 2, 3)] == [None, b"network", b"network"]
-    assert (tmp_path / "notes.txt").is_file()
+    assert cache.load(key(1))
+    for number in (3, 4):
+        cache.store(key(number), bytes(1000))
+    assert kept(tmp_path, 1, 2, 3, 4) == [True, False, True, True]
 
 
 def test_nothing_half_written_stays(tmp_path, monkeypatch, caplog):
