@@ -10,6 +10,7 @@ import argparse
 import ctypes.util
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,11 @@ BUILD = ROOT / "build"
 LOG = BUILD / "setup.log"
 EXTRAS = {"runtime": "", "test": "[test,train,openvino,ray,tensorrt,int8]"}
 WHEEL_PYTHONS = ((3, 10), (3, 13))
+OFFLINE = re.compile("NewConnectionError|ConnectTimeoutError|ProxyError|SSLError|Network is unreachable")
+OFFLINE_HINT = (
+    " pip did not reach a package index. Connect this machine for the first set-up, name the proxy in "
+    "HTTPS_PROXY, or a mirror in PIP_INDEX_URL; then call make again, which goes on from here."
+)
 
 
 class SetupError(Exception):
@@ -160,6 +166,7 @@ class Setup:
     def _call(self, command: Iterable[str | Path]) -> None:
         BUILD.mkdir(exist_ok=True)
         arguments = [str(part) for part in command]
+        start = LOG.stat().st_size if LOG.exists() else 0
         with LOG.open("a") as log:
             log.write(f"\n$ {' '.join(arguments)}\n")
             log.flush()
@@ -168,8 +175,10 @@ class Setup:
             ).returncode
         if failed:
             print("failed", flush=True)
-            tail = "\n".join(LOG.read_text(errors="replace").splitlines()[-15:])
-            raise SetupError(f"{tail}\n\nA set-up step failed; its whole output is in {LOG}.")
+            output = LOG.read_bytes()[start:].decode(errors="replace")
+            tail = "\n".join(output.splitlines()[-15:])
+            hint = OFFLINE_HINT if OFFLINE.search(output) else ""
+            raise SetupError(f"{tail}\n\nA set-up step failed; its whole output is in {LOG}.{hint}")
 
     def _pip(self, *arguments: str) -> None:
         constraints: list[str | Path] = ["-c", ROOT / "constraints.txt"]

@@ -82,6 +82,21 @@ def test_a_step_that_failed_is_tried_again(tool):
     assert tries == [0, 1]
 
 
+def test_a_machine_without_a_network_is_told_what_to_do(tool, monkeypatch):
+    setup = tool.Setup("runtime")
+    # Nobody listens on this port.
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": os.devnull}
+    nowhere |= {"PIP_RETRIES": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    for name, value in nowhere.items():
+        monkeypatch.setitem(setup.environment, name, value)
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "h2onet-no-such-package"]
+    with pytest.raises(tool.SetupError, match=r"did not reach a package index.*PIP_INDEX_URL"):
+        setup._call(command)
+    with pytest.raises(tool.SetupError) as error:
+        setup._call([sys.executable, "-c", "raise SystemExit(1)"])
+    assert "PIP_INDEX_URL" not in str(error.value)
+
+
 def test_the_hash_follows_names_and_contents(tool, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
