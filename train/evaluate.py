@@ -8,7 +8,8 @@ Bundles run as they do in the node, by ONNX Runtime; imported published checkpoi
 table; `--json` keeps its figures, `--pictures` typical and worst samples and plots of the errors.
 
 Rendered hands (`--test`): `synthetic_single` leaves out the past: how much worse it is on occluded hands
-is what the past is good for. Crops are centred on the true joints; `jittered` ones vary as a tracker's
+(two or more hidden fingers), and on `revealed` ones (a past frame shows a hidden finger), is what the past
+is good for. Crops are centred on the true joints; `jittered` ones vary as a tracker's
 regions do. `--count 256` gives the figures that a run logs as its validation.
 
 `--mediapipe` measures MediaPipe's landmark network on the same rendered hands (2D and 3D) and photographs

@@ -14,15 +14,9 @@ from train.detector.landmarks import LandmarkNetwork
 from train.evaluation.landmarks import predict_landmarks
 from train.evaluation.metrics import metrics_2d, metrics_3d, uv_errors
 from train.evaluation.pictures import draw_predictions
-from train.evaluation.predictions import (
-    TRACKING,
-    Samples,
-    first,
-    predict,
-    spread,
-)
+from train.evaluation.predictions import TRACKING, Predictions, Samples, first, predict, spread
 from train.evaluation.predictors import Predictor
-from train.evaluation.report import Found
+from train.evaluation.report import Figures, Found
 from train.fit import Fits, fit
 from train.real_crops import RealCrops
 from train.views import views
@@ -41,32 +35,45 @@ def evaluate_synthetic(
     count: int | None,
     rival: LandmarkNetwork | None = None,
 ) -> Found:
-    """Rendered hands, with and without the past, on all and on occluded hands; MediaPipe's beside ours."""
+    """Rendered hands, with and without the past, on all and on occluded hands; MediaPipe's beside ours.
+
+    Without the past the newest frame stands for all three. `occluded` are the triplets with hidden fingers,
+    `revealed` those in which a past frame shows one of them.
+    """
     samples = list(Samples(source, 3, first(source, count)))
-    hidden = np.array([sample[0].occlusion[:5].sum() >= OCCLUDED_FINGERS for sample in samples])
-    triplets = np.array([len(sample) == 3 for sample in samples])
-    figures, pictures = {}, {}
+    parts = {"occluded": _occluded(samples), "revealed": _revealed(samples)}
+    figures: Figures = {}
+    pictures = {}
     for name, forget in (("synthetic", False), ("synthetic_single", True)):
         p = predict(predictor, samples, regressor, forget=forget)
-        figures[name] = metrics_3d(p) | metrics_2d(p)
-        rows = hidden & triplets
-        if rows.any():
-            part = p.select(rows)
-            figures[f"{name}_occluded"] = metrics_3d(part) | metrics_2d(part)
+        figures |= _by_part(name, p, parts if forget else parts | views(_rotations(samples)))
         if not forget:
-            for view, chosen in views(_rotations(samples)).items():
-                part = p.select(chosen)
-                figures[f"{name}_{view}"] = metrics_3d(part) | metrics_2d(part)
             pictures[name] = draw_predictions(p, samples, np.arange(min(SHOWN, len(samples))), faces)
     if rival:
         p = predict_landmarks(rival, samples, open_hand().standard_regressor())
-        figures["synthetic_mediapipe"] = metrics_3d(p) | metrics_2d(p)
-        if (hidden & triplets).any():
-            part = p.select(hidden & triplets)
-            figures["synthetic_mediapipe_occluded"] = metrics_3d(part) | metrics_2d(part)
+        figures |= _by_part("synthetic_mediapipe", p, parts)
     p = predict(predictor, samples, regressor, jitter=TRACKING)
-    figures["synthetic_jittered"] = metrics_3d(p) | metrics_2d(p)
+    figures |= _by_part("synthetic_jittered", p, {})
     return Found(figures, pictures)
+
+
+def _occluded(samples: Sequence[list[Frame]]) -> np.ndarray:
+    return np.array([len(s) == 3 and s[0].occlusion[:5].sum() >= OCCLUDED_FINGERS for s in samples])
+
+
+def _revealed(samples: Sequence[list[Frame]]) -> np.ndarray:
+    fingers = [[frame.occlusion[:5] > 0.5 for frame in sample] for sample in samples]
+    return np.array([len(f) == 3 and bool((f[0] & ~(f[1] & f[2])).any()) for f in fingers])
+
+
+def _by_part(name: str, p: Predictions, masks: dict[str, np.ndarray]) -> Figures:
+    """Figures of all samples, and of the parts that have any."""
+    figures = {name: metrics_3d(p) | metrics_2d(p)}
+    for part, rows in masks.items():
+        if rows.any():
+            chosen = p.select(rows)
+            figures[f"{name}_{part}"] = metrics_3d(chosen) | metrics_2d(chosen)
+    return figures
 
 
 def held_out_photographs(crops: Path, fits: Path | None) -> RealSource:

@@ -10,6 +10,7 @@ import numpy as np
 
 from h2onet_ros.perception.crop import to_network
 from train.augment import CropJitter
+from train.batches import Crop
 from train.data import make_crop
 from train.datasets.base import Frame, OrderedSource
 from train.evaluation.predictors import Predictor
@@ -53,10 +54,8 @@ class Predictions:
         return Predictions(**{name: value[rows] for name, value in vars(self).items()})
 
 
-def crop_frame(
-    frame: Frame, upright: bool, jitter: CropJitter, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Crop (S, S, 3) uint8, its image points (21, 2) and rotation label (3, 3), upright or as published.
+def crop_frame(frame: Frame, upright: bool, jitter: CropJitter, rng: np.random.Generator) -> Crop:
+    """The crop, upright or as published.
 
     Published crops do not vary: their `jitter` is not used.
     """
@@ -91,7 +90,8 @@ def predict(
     for begin in range(0, len(samples), batch):
         chosen = [samples[i] for i in range(begin, min(begin + batch, len(samples)))]
         # Crops of all frames in a row, and where each sample's three moments are: none is encoded twice.
-        crops, moments = [], []
+        crops: list[Crop] = []
+        moments: list[list[int]] = []
         for number, sample in enumerate(chosen, first + begin):
             rng = np.random.default_rng([11, number])
             frames = sample[:1] if forget else sample
