@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from h2onet_ros.model import H2ONet
 from train.batches import StepBatches, load_steps
-from train.checkpoint import CHECKPOINT, CONFIG
+from train.checkpoint import CHECKPOINT, CONFIG, TrainingError
 from train.config import RunConfig, changed
 from train.log import RunLog
 from train.sources import RunData, topology_of
@@ -73,9 +73,14 @@ def run_stage(
     steps = optimisation.total_steps(steps_per_epoch)
     main = fabric.is_global_zero
     if not (out / CHECKPOINT).exists():
-        for take, source in ((start_from, start), (start_backbone, densestack)):
-            if source is not None:
-                _say(main, take(network, source))
+        if start is not None:
+            _say(main, start_from(network, start, same=bool(optimisation.parts)))
+        elif optimisation.parts:
+            raise TrainingError(
+                f"only {', '.join(optimisation.parts)} are trained: give the weights of the rest with --from"
+            )
+        if densestack is not None:
+            _say(main, start_backbone(network, densestack))
     trainer = Trainer(network, optimisation, steps, out, fabric)
     if trainer.resume():
         _say(main, f"continuing at step {trainer.step} of {steps}")

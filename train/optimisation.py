@@ -36,6 +36,8 @@ class Optimisation:
         stage: 1 (canonical shape) or 2 (also orientation), as in the paper.
         bfloat16: compute in bfloat16 where it is safe (mixed precision).
         loss_weights: factor on each named term of `train.losses`; 1 where not named.
+        parts: modules that are trained, such as `decoder3d.offset_pred`; all else stays as it is, statistics
+            of its normalisation included. Nothing: the whole network.
     """
 
     steps: int | None = None
@@ -56,6 +58,7 @@ class Optimisation:
     stage: int = 2
     bfloat16: bool = True
     loss_weights: dict[str, float] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
@@ -88,10 +91,23 @@ class Optimisation:
         fall = 0.5 * (1 + math.cos(math.pi * (progress - self.warm_up) / (1 - self.warm_up)))
         return self.learning_rate * (self.final + (1 - self.final) * fall)
 
+    def part_modules(self, network: nn.Module) -> list[nn.Module]:
+        """The modules of `parts`.
+
+        Raises:
+            ValueError: the network has no such module.
+        """
+        try:
+            return [network.get_submodule(name) for name in self.parts]
+        except AttributeError as error:
+            raise ValueError(f"optimisation: parts: {error}") from error
+
     def groups(self, network: nn.Module) -> list[dict]:
-        """The network's parameters by weight decay and factor on the learning rate, for the optimiser."""
+        """The trained parameters by weight decay and factor on the learning rate, for the optimiser."""
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in network.named_parameters():
+            if not parameter.requires_grad:
+                continue
             decay = self.weight_decay if parameter.ndim > 1 else 0.0
             factor = 1.0
             if name.startswith("decoder3d."):

@@ -15,7 +15,7 @@ from train.checkpoint import TrainingError, best_checkpoint, load_network
 BACKBONE = "backbone."
 
 
-def start_from(network: H2ONet, source: Path) -> str:
+def start_from(network: H2ONet, source: Path, same: bool = False) -> str:
     """Take over the weights of another network as far as names and shapes are the same.
 
     A multi-frame network can begin with a single-frame one: what it has beyond that keeps its first weights.
@@ -23,6 +23,7 @@ def start_from(network: H2ONet, source: Path) -> str:
     Args:
         network: changed in place.
         source: a run (its best checkpoint), a checkpoint file of a run, or a weights bundle.
+        same: it must be a network of the same configuration.
 
     Returns:
         What was taken, for the log.
@@ -37,6 +38,11 @@ def start_from(network: H2ONet, source: Path) -> str:
             raise TrainingError(str(error)) from error
     else:
         other, _ = load_network(best_checkpoint(source) if source.is_dir() else source)
+    if same and other.config != network.config:
+        raise TrainingError(
+            f"{source} is {other.config}, the configuration's is {network.config}: parts of a network are "
+            "trained on top of the same network's other parts; change `network` to its values"
+        )
     if other.config.width != network.config.width:
         raise TrainingError(
             f"{source} is a network of width {other.config.width:g}, the configuration's has "

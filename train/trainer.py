@@ -62,6 +62,10 @@ class Trainer:
         self._maps: list[Tensor] = []
         network.backbone.reduce.register_forward_hook(lambda _module, _inputs, maps: self._maps.append(maps))
         network.to(self.fabric.device)
+        self._parts = optimisation.part_modules(network)
+        network.requires_grad_(not self._parts)
+        for module in self._parts:
+            module.requires_grad_()
         self._optimiser = torch.optim.AdamW(
             optimisation.groups(network), lr=optimisation.learning_rate, fused=True
         )
@@ -102,7 +106,9 @@ class Trainer:
         rate = self.learning_rate()
         for group in self._optimiser.param_groups:
             group["lr"] = rate * group["factor"]
-        self._parallel.train()
+        self._parallel.train(not self._parts)
+        for module in self._parts:
+            module.train()
         self._maps.clear()
         batch = batch.to(self.fabric.device)
         output = self._parallel(batch.images.float() / 255)

@@ -69,6 +69,23 @@ def test_a_handful_of_samples_is_learned(topology, source, tmp_path):
     assert last["total"] < 0.5 * first["total"]
 
 
+def test_parts_are_trained_alone(topology, source, tmp_path):
+    parts = ("decoder3d.offset_pred", "decoder3d.rot_reg.fc_block2")
+    trainer = make_trainer(topology, tmp_path, parts=parts, learning_rate=1e-2, heatmap_weight=1.0)
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    batches = batches_of(source, triplet_share=1.0)
+    for step in range(3):
+        trainer.train_step(batches[step])
+    moved = {
+        name for name, value in trainer.network.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert moved and all(name.startswith(parts) for name in moved)
+    trainer.save()
+    assert make_trainer(topology, tmp_path, parts=parts).resume()
+    with pytest.raises(ValueError, match="fusion"):
+        make_trainer(topology, tmp_path / "b", parts=("decoder3d.fusion",))
+
+
 def test_resumed_training_gives_exactly_the_same_losses(topology, source, tmp_path):
     batches = batches_of(source)
     straight = make_trainer(topology, tmp_path / "a")

@@ -60,6 +60,11 @@ def test_another_width_is_refused(topology, single):
         start_from(network(topology, "single_frame", 3, width=0.25), single[0])
 
 
+def test_parts_are_trained_on_top_of_the_same_network_only(topology, single):
+    with pytest.raises(TrainingError, match=r"variant='single_frame'.*variant='multi_frame'"):
+        start_from(network(topology, "multi_frame", 3), single[0], same=True)
+
+
 def test_nothing_to_start_from_is_named(topology, tmp_path):
     with pytest.raises(TrainingError, match="not a checkpoint"):
         start_from(network(topology, "single_frame", 3), tmp_path)
