@@ -15,7 +15,9 @@ CROP_SCALE = 1.5
 """Side of the region over the longer side of the box of the hand's joints (H2ONet's augmentation code)."""
 
 _KNUCKLES = [5, 9, 13, 17]
-_FREE_TURN = 0.2  # radians per frame that are followed at once
+_FREE_SHIFT = 0.1  # of the region's side; larger movements per frame are followed at once, so are...
+_FREE_GROWTH = 0.2  # ...larger changes of the logarithm of its size...
+_FREE_TURN = 0.3  # ...and larger turns, radians
 _LARGEST_GROWTH = 0.2  # of the logarithm of the size, per frame
 
 
@@ -77,11 +79,15 @@ def upright_region(points: np.ndarray, scale: float = CROP_SCALE) -> Region:
 
 
 def calmed_region(before: Region, now: Region) -> Region:
-    """The region of the next frame: small movements since the last one are calmed, large ones followed."""
+    """The region of the next frame: small movements since the last one are calmed, large ones followed.
+
+    The network's points depend on the region they are seen in, and the region on them: followed at once, a
+    hand that keeps still would swing between two answers.
+    """
     moved = np.hypot(now.x - before.x, now.y - before.y) / before.size
-    gain = float(np.clip(moved / 0.05, 0.4, 1.0))
+    gain = float(np.clip(moved / _FREE_SHIFT, 0.3, 1.0))
     growth = np.log(now.size / before.size)
-    growth *= np.clip(abs(growth) / 0.10, 0.3, 1.0)
+    growth *= np.clip(abs(growth) / _FREE_GROWTH, 0.3, 1.0)
     growth = np.clip(growth, -_LARGEST_GROWTH, _LARGEST_GROWTH)
     return Region(
         before.x + gain * (now.x - before.x),
