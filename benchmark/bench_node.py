@@ -28,7 +28,6 @@ import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from tqdm import tqdm
 from visualization_msgs.msg import MarkerArray
 
@@ -38,6 +37,7 @@ from h2onet_ros.ros.domain import reserved_domain
 from h2onet_ros.ros.environment import local_environment
 from h2onet_ros.ros.markers import HandMarkers
 from h2onet_ros.ros.messages import hands_from_message, stamp_from_message, topology_from_message
+from h2onet_ros.ros.qos import LATCHED_QOS
 
 WARM_UP = 60
 """Frames at the start that do not count."""
@@ -84,8 +84,7 @@ class Listener(Node):
         self.answers: list[tuple[int, float, float, float, int, int]] = []
         self.topology: MeshTopology | None = None
         self.latest: HandArray | None = None
-        latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
-        self.create_subscription(MeshTopology, "/hand_mesh_node/topology", self._on_topology, latched)
+        self.create_subscription(MeshTopology, "/hand_mesh_node/topology", self._on_topology, LATCHED_QOS)
         self.create_subscription(HandArray, "/hand_mesh_node/hands", self._on_hands, 100)
         if "markers" in topics:
             # Raw: what it costs here to take the message apart is not what is asked for.

@@ -240,6 +240,7 @@ class HandMeshNode(LifecycleNode):
     def _unload(self) -> None:
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
+            loaded.pipeline.close()
             loaded.outputs.close()
             del loaded
             # Networks and their threads hang in cycles; their memory is to go now, not some time.

@@ -8,7 +8,7 @@ from typing import Any
 
 from rclpy.exceptions import InvalidHandle
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
-from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
@@ -28,14 +28,9 @@ from h2onet_ros.ros.messages import (
 )
 from h2onet_ros.ros.parameters import NodeParameters
 from h2onet_ros.ros.points import hands_to_points
+from h2onet_ros.ros.qos import LATCHED_QOS
 from h2onet_ros.ros.transforms import TF_QOS, TF_TOPIC, hands_to_transforms, tf_message_type
 
-LATCHED_QOS = QoSProfile(
-    reliability=QoSReliabilityPolicy.RELIABLE,
-    durability=QoSDurabilityPolicy.TRANSIENT_LOCAL,
-    history=QoSHistoryPolicy.KEEP_LAST,
-    depth=1,
-)
 OUTPUT_QOS = QoSProfile(
     reliability=QoSReliabilityPolicy.RELIABLE, history=QoSHistoryPolicy.KEEP_LAST, depth=10
 )

@@ -12,7 +12,7 @@ import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
@@ -27,16 +27,11 @@ from h2onet_ros.bag.writer import BagWriter
 from h2onet_ros.perception.image import image_to_rgb
 from h2onet_ros.ros.messages import stamp_from_message
 from h2onet_ros.ros.process import Reporter, StopRequest
+from h2onet_ros.ros.qos import LATCHED_QOS
 
 # A second and more of hands may wait here while a chunk goes to a slow disk.
 HANDS_QOS = QoSProfile(
     reliability=QoSReliabilityPolicy.RELIABLE, history=QoSHistoryPolicy.KEEP_LAST, depth=100
-)
-LATCHED_QOS = QoSProfile(
-    reliability=QoSReliabilityPolicy.RELIABLE,
-    durability=QoSDurabilityPolicy.TRANSIENT_LOCAL,
-    history=QoSHistoryPolicy.KEEP_LAST,
-    depth=1,
 )
 # A lost image of the video is a blemish; making the node wait for the video would spoil what is measured.
 OVERLAY_QOS = QoSProfile(
