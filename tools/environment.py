@@ -120,6 +120,8 @@ class Setup:
     def run(self) -> None:
         """Bring the environment up to date."""
         self._check_python()
+        if not STAMPS.exists():
+            print(f"[setup] the first set-up takes minutes; what its steps print goes to {LOG}", flush=True)
         self._step("venv", "virtual environment", self.key, self._make_venv)
         if not self.ros:
             wheels = ROOT / "requirements" / "ros_wheels.txt"
