@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,15 +130,24 @@ def _crop(content: bytes, name: Path, size: int, scale: float) -> np.ndarray:
 
 
 class _Collector:
-    """An engine that keeps the crops it is given."""
+    """An engine that keeps crops it is given: all at first, later every other one and so on, so that those
+    kept are spread over all and are never more than twice as many as wanted."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, wanted: int) -> None:
         self._engine = engine
         self.name, self.description, self.bundle = engine.name, engine.description, engine.bundle
         self.crops: list[np.ndarray] = []
+        self._wanted = wanted
+        self._seen, self._step = 0, 1
 
     def encode(self, crops: np.ndarray) -> FrameFeatures:
-        self.crops.extend(crops)
+        for crop in crops:
+            if self._seen % self._step == 0:
+                self.crops.append(crop.copy())
+            self._seen += 1
+            if len(self.crops) > 2 * self._wanted:
+                self.crops = self.crops[::2]
+                self._step *= 2
         return self._engine.encode(crops)
 
     def fuse(self, now: FrameFeatures, short: FrameFeatures, long: FrameFeatures) -> FusedHands:
@@ -149,11 +159,14 @@ def _followed(path: Path, engine: Engine, most: int) -> np.ndarray:
     from h2onet_ros.perception.pipeline import HandPipeline
     from h2onet_ros.perception.types import Frame
 
-    collector = _Collector(engine)
+    collector = _Collector(engine, most)
     pipeline = HandPipeline(collector)
-    for stamp, rgb in _pictures(path):
-        camera = Camera.assumed(rgb.shape[1], rgb.shape[0])
-        pipeline.process(Frame(rgb, stamp, camera, "camera"))
+    try:
+        for stamp, rgb in _pictures(path):
+            camera = Camera.assumed(rgb.shape[1], rgb.shape[0])
+            pipeline.process(Frame(rgb, stamp, camera, "camera"))
+    finally:
+        pipeline.close()
     if not collector.crops:
         raise CropError(f"no hands were found in {path}")
     chosen = np.unique(np.linspace(0, len(collector.crops) - 1, min(most, len(collector.crops))).astype(int))
@@ -161,20 +174,26 @@ def _followed(path: Path, engine: Engine, most: int) -> np.ndarray:
 
 
 def _pictures(path: Path) -> Iterator[tuple[int, np.ndarray]]:
+    """Stamps and RGB pictures of a recording or a video, with a progress bar."""
     from h2onet_ros.bag.errors import BagError
+    from h2onet_ros.bag.progress import image_bar
     from h2onet_ros.bag.sources import BagSource, VideoSource
     from h2onet_ros.perception.image import ImageError, compressed_to_rgb, image_to_rgb
 
     try:
         if path.is_file() and path.suffix not in (".mcap", ".db3", ".bag"):
-            for picture in VideoSource(path).pictures():
-                assert picture.bgr is not None
-                yield picture.time, picture.bgr[..., ::-1].copy()
+            video = VideoSource(path)
+            with image_bar(video.frame_count) as bar:
+                for picture in video.pictures():
+                    assert picture.bgr is not None
+                    yield picture.time, picture.bgr[..., ::-1].copy()
+                    bar.update()
             return
-        bag = BagSource(path)
-        for picture in bag.pictures():
-            assert picture.image is not None
-            message = bag.deserialize(picture.image)
-            yield picture.time, compressed_to_rgb(message) if bag.is_compressed else image_to_rgb(message)
+        with closing(BagSource(path)) as bag, image_bar(bag.frame_count) as bar:
+            for picture in bag.pictures():
+                assert picture.image is not None
+                message = bag.deserialize(picture.image)
+                yield picture.time, compressed_to_rgb(message) if bag.is_compressed else image_to_rgb(message)
+                bar.update()
     except (BagError, ImageError) as error:
         raise CropError(str(error)) from error

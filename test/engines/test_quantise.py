@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 
 from h2onet_ros import quantisation
 from h2onet_ros.cli import main
-from h2onet_ros.engines import BundleError, EngineError, WeightsBundle, create_engine
+from h2onet_ros.crop_samples import CropError, load_crops
+from h2onet_ros.engines import BundleError, EngineError, WeightsBundle, create_engine, default_bundle_path
 
 CROPS = 40
+DEMO = Path(quantisation.__file__).parent / "assets" / "demo" / "demo.mp4"
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +129,52 @@ def test_crops_that_are_not_there_are_reported(capsys, exported, tmp_path, make,
     )
     assert code == 1
     assert message in error
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """A second and a half of the demo, in which a hand can be seen."""
+    path = tmp_path_factory.mktemp("recording") / "hand.mcap"
+    assert main(["make-bag", str(DEMO), "--out", str(path), "--seconds", "1.5", "--images", "jpeg"]) == 0
+    return path
+
+
+def test_hands_of_a_recording_serve_as_crops(capsys, recording, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantisation, "MOST_LOSS_MM", np.inf)
+    bundle = WeightsBundle.load(default_bundle_path())
+    arguments = ("--calibration", recording, "--engine", "onnxruntime", "--crops", 20)
+    code, text, error = quantise(capsys, bundle, tmp_path / "new", *arguments)
+    assert code == 0, error
+    assert "mm PA-MPJPE on 20 crops" in text
+    assert WeightsBundle.load(tmp_path / "new").int8_path("onnxruntime").is_file()
+
+
+def test_few_crops_are_spread_over_a_whole_video(tmp_path):
+    capture = cv2.VideoCapture(str(DEMO))
+    frames = [capture.read()[1] for _ in range(30)]
+    video = cv2.VideoWriter(str(tmp_path / "hand.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 30, (640, 480))
+    for frame in frames:
+        video.write(frame)
+    video.release()
+    bundle = WeightsBundle.load(default_bundle_path())
+    engine = create_engine(bundle, "onnxruntime")
+    few, many = (load_crops(tmp_path / "hand.mp4", bundle, most, None, engine).crops for most in (4, 60))
+    assert few.shape == (4, 3, 128, 128)
+    places = [int(np.abs(many - crop).mean((1, 2, 3)).argmin()) for crop in few]
+    assert all(np.array_equal(many[place], crop) for place, crop in zip(places, few, strict=True))
+    assert places == sorted(places)
+    assert places[0] < len(many) / 4
+    assert places[-1] > len(many) * 3 / 4
+
+
+def test_a_video_without_hands_is_reported(tmp_path):
+    video = cv2.VideoWriter(str(tmp_path / "grey.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 30, (320, 240))
+    for _ in range(3):
+        video.write(np.full((240, 320, 3), 90, np.uint8))
+    video.release()
+    bundle = WeightsBundle.load(default_bundle_path())
+    with pytest.raises(CropError, match="no hands were found in"):
+        load_crops(tmp_path / "grey.mp4", bundle, 4, None, create_engine(bundle, "onnxruntime"))
 
 
 def test_openvino_runs_what_nncf_made(exported, pictures, tmp_path):
