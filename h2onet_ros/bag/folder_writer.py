@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sqlite3
@@ -24,7 +23,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.rosbag2.errors import WriterError
 from rosbags.typesys.store import Typestore
 
-from h2onet_ros.bag.errors import BagError, DiskFullError
+from h2onet_ros.bag.errors import NO_ROOM, BagError, DiskFullError
 from h2onet_ros.bag.message_types import create_typestore
 
 Storage = Literal["mcap", "sqlite3"]
@@ -129,8 +128,7 @@ class FolderWriter:
         with suppress(Exception):
             self._writer.abort()
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        if getattr(error, "errno", None) in full or "full" in str(error):
+        if getattr(error, "errno", None) in NO_ROOM or "full" in str(error):
             raise DiskFullError(
                 f"No room left for the recording {self.path} ({reason}); what is whole in its files can be "
                 "read, but it has no metadata.yaml. Free some space, or write elsewhere."

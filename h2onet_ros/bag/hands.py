@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from rosbags.typesys.store import Typestore
 
+from h2onet_ros.bag.message_maker import RosbagsMessages
 from h2onet_ros.bag.message_types import HAND_ARRAY, MESH_TOPOLOGY
-from h2onet_ros.bag.units import SECOND
 from h2onet_ros.hand.joints import JOINT_NAMES, OCCLUSION_NAMES, PART_NAMES, SKELETON
 from h2onet_ros.hand.model import HandModel
 from h2onet_ros.hand.topology import HandTopology
@@ -22,6 +22,7 @@ class HandSerialiser:
     def __init__(self, typestore: Typestore) -> None:
         self._store = typestore
         self._types: dict[str, Any] = dict(typestore.types)
+        self._header = RosbagsMessages(typestore).header
 
     def hands(self, result: FrameResult, image_size: tuple[int, int]) -> bytes:
         """A serialised `HandArray`; latency and skipped images are zero, as nothing is live here.
@@ -57,10 +58,6 @@ class HandSerialiser:
             skeleton=SKELETON.astype(np.uint32).ravel(),
         )
         return bytes(self._store.serialize_cdr(message, MESH_TOPOLOGY))
-
-    def _header(self, stamp: int, frame_id: str) -> Any:
-        time = self._types["builtin_interfaces/msg/Time"](*divmod(stamp, SECOND))
-        return self._types["std_msgs/msg/Header"](time, frame_id)
 
     def _hand(self, hand: Hand) -> Any:
         point = self._types["geometry_msgs/msg/Point"]

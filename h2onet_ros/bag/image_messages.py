@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rosbags.typesys.store import Typestore
 
 from h2onet_ros.bag.calibration import Calibration
+from h2onet_ros.bag.message_maker import RosbagsMessages
 from h2onet_ros.bag.message_types import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
-from h2onet_ros.bag.units import SECOND
 
 Compression = Literal["jpeg", "png"]
 
@@ -28,6 +28,7 @@ class ImageSerialiser:
     def __init__(self, typestore: Typestore, frame_id: str) -> None:
         self._store = typestore
         self._types: dict[str, Any] = dict(typestore.types)
+        self._header = RosbagsMessages(typestore).header
         self._frame_id = frame_id
 
     def image(self, bgr: NDArray[np.uint8], stamp: int) -> bytes:
@@ -49,7 +50,7 @@ class ImageSerialiser:
     def encoded(self, data: bytes | NDArray[np.uint8], stamp: int, compression: Compression) -> bytes:
         """A serialised `CompressedImage` of a file's content."""
         message = self._types[COMPRESSED_IMAGE](
-            header=self._header(stamp),
+            header=self._header(stamp, self._frame_id),
             # As image_transport names them, whose subscribers look for both words.
             format=f"bgr8; {compression} compressed bgr8",
             data=np.frombuffer(data, np.uint8),
@@ -63,7 +64,7 @@ class ImageSerialiser:
             np.zeros(5) if camera.distortion is None or not camera.distortion.size else camera.distortion
         )
         message = self._types[CAMERA_INFO](
-            header=self._header(stamp),
+            header=self._header(stamp, self._frame_id),
             height=camera.height,
             width=camera.width,
             distortion_model="plumb_bob" if camera.distortion_model == "none" else camera.distortion_model,
@@ -80,7 +81,7 @@ class ImageSerialiser:
     def _image(self, pixels: NDArray[Any], encoding: str, stamp: int) -> bytes:
         height, width = pixels.shape[:2]
         message = self._types[IMAGE](
-            header=self._header(stamp),
+            header=self._header(stamp, self._frame_id),
             height=height,
             width=width,
             encoding=encoding,
@@ -89,7 +90,3 @@ class ImageSerialiser:
             data=np.ascontiguousarray(pixels).view(np.uint8).ravel(),
         )
         return bytes(self._store.serialize_cdr(message, IMAGE))
-
-    def _header(self, stamp: int) -> Any:
-        time = self._types["builtin_interfaces/msg/Time"](*divmod(stamp, SECOND))
-        return self._types["std_msgs/msg/Header"](time, self._frame_id)

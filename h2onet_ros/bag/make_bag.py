@@ -78,7 +78,9 @@ def arguments(args: Sequence[str] | None) -> argparse.Namespace:
         "--images", choices=("raw", "jpeg", "png"), default="jpeg",
         help="pictures that are JPEG or PNG already are taken as they are (%(default)s)",
     )  # fmt: skip
-    how.add_argument("--quality", type=_whole(1, 100), default=95, help="of JPEG, 1 to 100 (%(default)s)")
+    how.add_argument(
+        "--quality", type=_number(1, 100, int), default=95, help="of JPEG, 1 to 100 (%(default)s)"
+    )
     how.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="(%(default)s)")
     how.add_argument(
         "--compress", action="store_true", help="compress the recording with zstd, for raw images"
@@ -89,7 +91,7 @@ def arguments(args: Sequence[str] | None) -> argparse.Namespace:
         "--hands", type=int, choices=(1, 2), default=1, help="two cross each other (%(default)s)"
     )
     hands.add_argument(
-        "--seed", type=_whole(0, 2**32 - 1), default=0, help="another one, other hands (%(default)s)"
+        "--seed", type=_number(0, 2**32 - 1, int), default=0, help="another one, other hands (%(default)s)"
     )
     hands.add_argument(
         "--size", type=_size, default=(640, 480), metavar="WxH", help="of the images (640x480)"
@@ -307,25 +309,14 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         options.stamp = options.source.stat().st_mtime_ns if is_file else 1_000_000_000
 
 
-def _number(low: float, high: float) -> Callable[[str], float]:
+def _number(low: float, high: float, kind: type[int] | type[float] = float) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        value = float(text)
+        value = kind(text)
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"expected {low:g} to {high:g}, got {text}")
+            raise argparse.ArgumentTypeError(f"expected {low:.10g} to {high:.10g}, got {text}")
         return value
 
-    parse.__name__ = "number"
-    return parse
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"expected {low} to {high}, got {text}")
-        return value
-
-    parse.__name__ = "whole number"
+    parse.__name__ = "number" if kind is float else "whole number"
     return parse
 
 
@@ -341,7 +332,7 @@ def _size(text: str) -> tuple[int, int]:
 def _time(text: str) -> int:
     try:
         return round(float(text) * 1e9)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         moment = datetime.datetime.fromisoformat(text)

@@ -48,11 +48,6 @@ def string_map(values: dict[str, str]) -> bytes:
     return sized(b"".join(text(key) + text(value) for key, value in values.items()))
 
 
-def crc32(data: bytes) -> int:
-    """Checksum of a chunk's records."""
-    return zlib.crc32(data)
-
-
 def message_indexes(messages: dict[int, list[tuple[int, int]]], offset: int) -> tuple[bytes, dict[int, int]]:
     """The indexes that follow a chunk, starting at byte `offset`, and where each channel's one begins.
 

@@ -110,10 +110,21 @@ class BagReader:
                 f"A message of topic {message.topic} in {self.path} is no {message.message_type}: {error}"
             ) from error
 
-    def require_topic(self, name: str) -> Topic:
-        """The topic of that name, or a `BagError` that tells which ones there are."""
+    def require_topic(self, name: str, what: str = "", *types: str) -> Topic:
+        """The topic of that name, or a `BagError` that tells which ones there are.
+
+        Args:
+            name: the topic.
+            what, types: what it is to hold, in words, and the types of messages that do; any without.
+        """
         if name in self.topics:
-            return self.topics[name]
+            topic = self.topics[name]
+            if types and topic.message_type not in types:
+                raise BagError(
+                    f"Expected {what} ({' or '.join(types)}) on the topic {name}, it has "
+                    f"{topic.message_type}. The recording {self.path} has {self.describe_topics()}."
+                )
+            return topic
         near = difflib.get_close_matches(name, self.topics, 1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise BagError(f"There is no topic {name} in {self.path}; it has {self.describe_topics()}.{hint}")

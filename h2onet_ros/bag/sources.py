@@ -195,8 +195,8 @@ class BagSource:
         info_topic: name of its camera info, None without one.
 
     Raises:
-        SourceError: for a recording without images, or a topic that holds none.
-        BagError: for what is no recording.
+        SourceError: for a recording without images.
+        BagError: for what is no recording, or a topic that is not there or holds no images.
     """
 
     is_live = False
@@ -252,13 +252,7 @@ class BagSource:
 
     def _choose(self, topic: str | None) -> Topic:
         if topic is not None:
-            chosen = self.bag.require_topic(topic)
-            if chosen.message_type not in (IMAGE, COMPRESSED_IMAGE):
-                raise SourceError(
-                    f"Expected images on the topic {topic}, it has {chosen.message_type}. The recording "
-                    f"{self.bag.path} has {self.bag.describe_topics()}."
-                )
-            return chosen
+            return self.bag.require_topic(topic, "images", IMAGE, COMPRESSED_IMAGE)
         images = self.bag.image_topics()
         if not images:
             raise SourceError(

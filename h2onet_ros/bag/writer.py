@@ -8,10 +8,10 @@ back.
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 import time
+import zlib
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +22,7 @@ import lz4.frame
 from rosbags.typesys.store import Typestore
 
 from h2onet_ros.bag import mcap_format as mcap
-from h2onet_ros.bag.errors import BagError, DiskFullError
+from h2onet_ros.bag.errors import NO_ROOM, BagError, DiskFullError
 from h2onet_ros.bag.message_types import create_typestore
 
 FLUSH_SIZE = 1 << 20
@@ -30,7 +30,6 @@ FLUSH_SIZE = 1 << 20
 FLUSH_SECONDS = 1.0
 """A chunk is written with the first message that comes this much later than the one before."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LATCHED_QOS = (
     "- history: 1\n  depth: 1\n  reliability: 1\n  durability: 1\n"
     "  deadline: {sec: 9223372036, nsec: 854775807}\n  lifespan: {sec: 9223372036, nsec: 854775807}\n"
@@ -166,7 +165,7 @@ class BagWriter:
                 _write_at(self._file, self._offset, self._ending)
                 os.ftruncate(self._file, self._offset + len(self._ending))
             self._close()
-            if error.errno not in _FULL:
+            if error.errno not in NO_ROOM:
                 raise BagError(f"Cannot write the recording {self.path}: {error.strerror}.") from error
             lost = sum(len(entries) for entries in self._chunk.messages.values())
             raise DiskFullError(
@@ -211,7 +210,7 @@ class _PendingChunk:
         packed = lz4.frame.compress(records) if compression else records
         chunk = mcap.record(
             mcap.CHUNK,
-            mcap.CHUNK_PREFIX.pack(start, end, len(records), mcap.crc32(records)),
+            mcap.CHUNK_PREFIX.pack(start, end, len(records), zlib.crc32(records)),
             mcap.text(compression),
             struct.pack("<Q", len(packed)),
             packed,

@@ -163,7 +163,9 @@ def test_a_recording_without_images_is_refused(tmp_path, maker):
     path = write_bag(tmp_path / "bag", [("/hands", HAND_ARRAY, 0, maker.hands(0))], maker)
     with pytest.raises(SourceError, match=r"Expected a recording with images .* has /hands \(h2onet_msgs"):
         BagSource(path)
-    with pytest.raises(SourceError, match="Expected images on the topic /hands, it has h2onet_msgs"):
+    with pytest.raises(
+        BagError, match=r"Expected images \(.*CompressedImage\) on the topic /hands, it has h2onet_msgs"
+    ):
         BagSource(path, "/hands")
 
 

@@ -137,7 +137,7 @@ def test_what_is_no_truth_is_refused(tmp_path):
     )
     with pytest.raises(BagError, match="Did you mean /marker/hands"):
         opened(bag, truth="/marker/hand")
-    with pytest.raises(BagError, match=f"Expected hands .{HAND_ARRAY}. as truth on the topic"):
+    with pytest.raises(BagError, match=f"Expected true hands .{HAND_ARRAY}. on the topic"):
         opened(bag, truth=f"{recordings.TOPIC}/compressed")
     with pytest.raises(BagError, match="Expected one topic of hands"):
         opened(bag, truth=str(recordings.write(tmp_path / "images", camera)))

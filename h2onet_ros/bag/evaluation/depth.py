@@ -84,12 +84,7 @@ def open_depth(source: BagSource, settings: EvaluationSettings) -> DepthImages |
             belongs to the images.
     """
     if settings.depth_topic is not None:
-        topic = source.bag.require_topic(settings.depth_topic)
-        if topic.message_type != IMAGE:
-            raise BagError(
-                f"Expected depth images ({IMAGE}) on the topic {topic.name}, it has {topic.message_type}. "
-                f"The recording {source.bag.path} has {source.bag.describe_topics()}."
-            )
+        topic = source.bag.require_topic(settings.depth_topic, "depth images", IMAGE)
         return DepthImages(source, topic.name, settings.depth_tolerance_s)
     if not settings.depth:
         return None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from h2onet_ros.bag.errors import BagError, DiskFullError
+from h2onet_ros.bag.errors import NO_ROOM, BagError, DiskFullError
 
 
 def write_page(path: Path, template: str, values: dict[str, Any]) -> None:
@@ -28,7 +27,7 @@ def write_page(path: Path, template: str, values: dict[str, Any]) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         path.unlink(missing_ok=True)
-        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else BagError
+        kind = DiskFullError if error.errno in NO_ROOM else BagError
         raise kind(f"Cannot write the report {path}: {error.strerror}.") from error
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from h2onet_ros.bag.errors import BagError, DiskFullError
+from h2onet_ros.bag.errors import NO_ROOM, BagError, DiskFullError
 from h2onet_ros.bag.evaluation.accuracy import ERROR_NAMES, Match, hidden_fingers
 from h2onet_ros.hand.joints import JOINT_NAMES, OCCLUSION_NAMES
 from h2onet_ros.perception.hand_message import quaternion_from_rotation
@@ -22,6 +21,8 @@ _BATCH = 512
 """Rows that are written together; Parquet's index grows with their number, memory with their size."""
 
 _INTEGER, _REAL, _TEXT = "int64", "float32", "str"
+_NULLS: dict[str, Any] = {_INTEGER: -1, _REAL: np.nan, "float64": np.nan, _TEXT: ""}
+"""What stands for null in arrays, by the column's type."""
 
 
 def columns(with_truth: bool) -> dict[str, str]:
@@ -130,7 +131,7 @@ class HandTable:
         try:
             return action(*arguments)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno in NO_ROOM:
                 raise DiskFullError(
                     f"No room left for the table {self.path}. Free some space, or write elsewhere."
                 ) from error
@@ -207,16 +208,13 @@ def read_table(folder: Path) -> dict[str, NDArray[Any]]:
         BagError: for a folder without one, or a Parquet file without PyArrow.
     """
     if (folder / PARQUET).is_file():
-        found = _read_parquet(folder / PARQUET)
-    elif (folder / CSV).is_file():
-        found = _read_csv(folder / CSV)
-    else:
-        raise BagError(f"Expected {PARQUET} or {CSV} in {folder}; give the folder of an evaluation.")
-    kinds = columns(with_truth=True)
-    return {name: _filled(values, kinds.get(name, _TEXT)) for name, values in found}
+        return _read_parquet(folder / PARQUET)
+    if (folder / CSV).is_file():
+        return _read_csv(folder / CSV)
+    raise BagError(f"Expected {PARQUET} or {CSV} in {folder}; give the folder of an evaluation.")
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
+def _read_parquet(path: Path) -> dict[str, NDArray[Any]]:
     try:
         import pyarrow.parquet
     except ImportError as error:
@@ -225,20 +223,23 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
         table = pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise BagError(f"Cannot read the table {path}: {error}. Evaluate the recording again.") from error
-    for name in table.column_names:
-        yield name, table.column(name).to_pylist()
+    filled = (
+        (name, column.fill_null(_NULLS[_kind(name)])) for name, column in zip(table.column_names, table)
+    )
+    return {name: np.asarray(column.to_numpy(), _kind(name)) for name, column in filled}
 
 
-def _read_csv(path: Path) -> Iterator[tuple[str, Any]]:
+def _read_csv(path: Path) -> dict[str, NDArray[Any]]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
-    for name, *values in zip(*rows, strict=True):
-        yield name, [value or None for value in values]
+    return {
+        name: np.array([value or _NULLS[_kind(name)] for value in values], str).astype(_kind(name))
+        for name, *values in zip(*rows, strict=True)
+    }
 
 
-def _filled(values: list[Any], kind: str) -> NDArray[Any]:
-    if kind == _TEXT:
-        return np.array([value or "" for value in values], str)
-    if kind == _INTEGER:
-        return np.array([-1 if value is None else int(value) for value in values], np.int64)
-    return np.array([np.nan if value is None else float(value) for value in values], kind)
+_KINDS = columns(with_truth=True)
+
+
+def _kind(name: str) -> str:
+    return _KINDS.get(name, _TEXT)

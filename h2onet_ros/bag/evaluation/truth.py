@@ -193,15 +193,9 @@ def _hand_topic(reader: BagReader) -> str:
 
 def _required_topic(reader: BagReader, name: str) -> str:
     try:
-        topic = reader.require_topic(name)
+        return reader.require_topic(name, "true hands", HAND_ARRAY).name
     except BagError as error:
         raise BagError(f"{error} Truth is a topic of the recording or a file (recording or .npz).") from error
-    if topic.message_type != HAND_ARRAY:
-        raise BagError(
-            f"Expected hands ({HAND_ARRAY}) as truth on the topic {name}, it has {topic.message_type}. The "
-            f"recording {reader.path} has {reader.describe_topics()}."
-        )
-    return name
 
 
 _LAYOUT = (
