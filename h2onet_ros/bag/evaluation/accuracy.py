@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2onet_ros.bag.evaluation.matching import IdentityMatcher
+from h2onet_ros.bag.evaluation.scores import classification_scores, detection_scores, ratio
 from h2onet_ros.hand.joints import FINGER_NAMES, OCCLUSION_NAMES
 from h2onet_ros.hand.metrics import (
     auc_of_curve,
@@ -150,24 +151,18 @@ class AccuracyMetrics:
 
     def summary(self) -> dict:
         """Everything as plain values; see `docs/architecture.md`."""
-        recall, precision = _ratio(self._found, self._hands), _ratio(self._found, self._found + self._false)
-        wrong = self._hands - self._found + self._false + self._matcher.id_switches
         return {
             "images": self._images,
             "images_without_truth": self._images_without_truth,
             "hands": self._hands,
-            "detection": {
-                "found": self._found,
-                "missed": self._hands - self._found,
-                "false": self._false,
-                "recall": recall,
-                "precision": precision,
-                "f1": _ratio(2 * self._found, self._hands + self._found + self._false),
-                "false_per_image": _ratio(self._false, self._images),
-                "handedness_accuracy": _ratio(self._same_side, self._found),
-                "id_switches": self._matcher.id_switches,
-                "mota": 1 - wrong / self._hands if self._hands else None,
-            },
+            "detection": detection_scores(
+                self._images,
+                self._hands,
+                self._found,
+                self._false,
+                self._same_side,
+                self._matcher.id_switches,
+            ),
             "errors": {name: errors.summary() for name, errors in self._errors.items()},
             "occlusion": self._occlusion_summary(),
         }
@@ -188,7 +183,7 @@ class AccuracyMetrics:
     def _occlusion_summary(self) -> dict:
         counts = dict(zip(OCCLUSION_NAMES, self._occlusion, strict=True))
         counts["fingers"] = self._occlusion[: len(FINGER_NAMES)].sum(0)
-        return {name: _classification(*np.ravel(table).tolist()) for name, table in counts.items()}
+        return {name: classification_scores(*np.ravel(table).tolist()) for name, table in counts.items()}
 
 
 class _Errors:
@@ -211,24 +206,8 @@ class _Errors:
 
     def summary(self) -> dict:
         means = {
-            name: _ratio(float(total), int(count))
+            name: ratio(float(total), int(count))
             for name, total, count in zip(ERROR_NAMES, self._sums, self._counts, strict=True)
         }
         areas = [auc_of_curve(row / self._joints) if self._joints else None for row in self._pck]
         return {"hands": self._hands, **means, "auc": areas[0], "pa_auc": areas[1]}
-
-
-def _classification(true_negatives: int, false_positives: int, false_negatives: int, found: int) -> dict:
-    return {
-        "precision": _ratio(found, found + false_positives),
-        "recall": _ratio(found, found + false_negatives),
-        "f1": _ratio(2 * found, 2 * found + false_positives + false_negatives),
-        "true_positives": found,
-        "false_positives": false_positives,
-        "false_negatives": false_negatives,
-        "true_negatives": true_negatives,
-    }
-
-
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from h2onet_ros.bag.evaluation.scores import classification_scores, detection_scores, ratio
 from h2onet_ros.bag.fleet.jobs import Job, JobResult
 
 FORMAT = 1
@@ -62,7 +63,7 @@ def merge_metrics(all_metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "images": images,
         "images_unreadable": _sum(all_metrics, "images_unreadable"),
         "images_with_hands": with_hands,
-        "coverage": _ratio(with_hands, images),
+        "coverage": ratio(with_hands, images),
         "hands": sum(hands),
         "tracks": sum(len(metrics["tracks"]) for metrics in all_metrics),
         "stability": {
@@ -76,27 +77,13 @@ def merge_metrics(all_metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _merge_accuracy(accuracies: Sequence[dict[str, Any]]) -> dict[str, Any]:
     parts = [accuracy["detection"] for accuracy in accuracies]
     images, hands = _sum(accuracies, "images"), _sum(accuracies, "hands")
-    found, missed, false, switches = (
-        _sum(parts, name) for name in ("found", "missed", "false", "id_switches")
-    )
+    found, false, switches = (_sum(parts, name) for name in ("found", "false", "id_switches"))
+    same_side = round(sum((part["handedness_accuracy"] or 0) * part["found"] for part in parts))
     return {
         "images": images,
         "images_without_truth": _sum(accuracies, "images_without_truth"),
         "hands": hands,
-        "detection": {
-            "found": found,
-            "missed": missed,
-            "false": false,
-            "recall": _ratio(found, hands),
-            "precision": _ratio(found, found + false),
-            "f1": _ratio(2 * found, hands + found + false),
-            "false_per_image": _ratio(false, images),
-            "handedness_accuracy": _mean(
-                [part["handedness_accuracy"] for part in parts], [part["found"] for part in parts]
-            ),
-            "id_switches": switches,
-            "mota": 1 - (missed + false + switches) / hands if hands else None,
-        },
+        "detection": detection_scores(images, hands, found, false, same_side, switches),
         "errors": {
             level: _merge_errors([accuracy["errors"][level] for accuracy in accuracies])
             for level in accuracies[0]["errors"]
@@ -115,22 +102,12 @@ def _merge_errors(errors: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _merge_counts(counts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    names = ("true_positives", "false_positives", "false_negatives", "true_negatives")
-    hit, false, lost, other = (_sum(counts, name) for name in names)
-    return {
-        "precision": _ratio(hit, hit + false),
-        "recall": _ratio(hit, hit + lost),
-        "f1": _ratio(2 * hit, 2 * hit + false + lost),
-        **dict(zip(names, (hit, false, lost, other))),
-    }
+    names = ("true_negatives", "false_positives", "false_negatives", "true_positives")
+    return classification_scores(*(_sum(counts, name) for name in names))
 
 
 def _sum(entries: Sequence[dict[str, Any]], name: str) -> int:
     return sum(entry[name] for entry in entries)
-
-
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
 
 
 def _mean(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
