@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ class RecordedImages:
 
     def __iter__(self) -> Iterator[RecordedImage]:
         workers = max(1, min(4, (os.cpu_count() or 2) - 1))
-        waiting: deque[tuple[int, Picture, Future[_Decoded]]] = deque()
+        waiting: deque[tuple[int, Picture, Callable[[], _Decoded]]] = deque()
         with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
             pictures = self._pictures()
             while True:
@@ -112,8 +113,8 @@ class RecordedImages:
                 except BagError as error:
                     self._damage = str(error)
                     break
-                decoded = pool.submit(self._decode, picture, self._depth_of(picture))
-                waiting.append((number, picture, decoded))
+                decoding = pool.submit(self._decode, picture, self._depth_of(picture))
+                waiting.append((number, picture, decoding.result))
                 if len(waiting) > _AHEAD:
                     yield from self._counted(self._finish(*waiting.popleft()))
             while waiting:
@@ -125,12 +126,7 @@ class RecordedImages:
             if number > max(numbers, default=-1):
                 return
             if number in numbers:
-                decoded: Future[_Decoded] = Future()
-                try:
-                    decoded.set_result(self._decode(picture, None))
-                except (BagError, ImageError, ValueError) as error:
-                    decoded.set_exception(error)
-                yield self._finish(number, picture, decoded)
+                yield self._finish(number, picture, partial(self._decode, picture, None))
 
     def _pictures(self) -> Iterator[tuple[int, Picture]]:
         begin = self._settings.start * SECOND
@@ -206,11 +202,11 @@ class RecordedImages:
                 fault = str(error)
         return _Decoded(rgb, stamp, message.header.frame_id, depth, fault)
 
-    def _finish(self, number: int, picture: Picture, future: Future[_Decoded]) -> RecordedImage:
+    def _finish(self, number: int, picture: Picture, decode: Callable[[], _Decoded]) -> RecordedImage:
         assert picture.image
         frame, fault, depth_fault = None, "", ""
         try:
-            decoded = future.result()
+            decoded = decode()
             depth_fault = decoded.depth_fault
             height, width = decoded.rgb.shape[:2]
             camera = self._cameras.camera(picture.camera_info, width, height)

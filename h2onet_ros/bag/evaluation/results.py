@@ -9,6 +9,7 @@ from typing import Any
 
 from rosbags.typesys.store import Typestore
 
+from h2onet_ros.bag.cdr import header_stamp
 from h2onet_ros.bag.hand_markers import HandMarkers
 from h2onet_ros.bag.hands import HandSerialiser
 from h2onet_ros.bag.message_maker import RosbagsMessages
@@ -132,9 +133,9 @@ def read_results(path: Path, stamps: Sequence[int] | None = None) -> Iterator[Fr
     wanted = None if stamps is None else set(stamps)
     with BagReader(path) as bag:
         for message in bag.messages([HANDS_TOPIC]):
-            content = bag.deserialize(message)
-            result = hands_from_message(content)
-            if wanted is None or result.stamp in wanted:
+            if wanted is None or header_stamp(message.data) in wanted:
+                content = bag.deserialize(message)
+                result = hands_from_message(content)
                 yield replace(result, hands=tuple(map(_precisely, result.hands, content.hands)))
 
 
