@@ -184,8 +184,10 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parser.parse_args(args)
     settings = settings_from(parser, options)
     topics = options.topic or []
+    from h2onet_ros.bag.fleet.jobs import recording_name
+
     if _is_single(parser, options):
-        out = options.out or Path("output") / (Path(options.bags[0]).stem or "evaluation")
+        out = options.out or Path("output") / (recording_name(Path(options.bags[0])) or "evaluation")
         return evaluate_topics(options.bags[0], out, settings, topics, interruption)
     return _evaluate_many(options, settings, topics, interruption)
 
@@ -272,7 +274,7 @@ def evaluate_topics(
         for sentence in (*result.run["notes"], *result.problems):
             print(f"{PROGRAM}: {sentence}", file=sys.stderr)
         codes.append(result.exit_code)
-        if interruption:
+        if interruption and (result.is_interrupted or name != names[-1]):
             text = f"stopped; what was processed is in {folder}, --resume goes on from there"
             print(f"{PROGRAM}: {text}", file=sys.stderr)
             return 128 + interruption.signal_number

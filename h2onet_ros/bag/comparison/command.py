@@ -9,6 +9,9 @@ the image. Errors are means over the hands that both evaluations found. The inte
 difference may be chance: they come from drawing stretches of the recording again and again (bootstrap).
 Written are comparison.json and report.html, with the images that differ most side by side.
 
+RUN_A and RUN_B are evaluations of one recording each. Of evaluations of many recordings, compare the folders
+of one recording after the other: h2onet compare output/old/drive_1 output/new/drive_1.
+
 Exit code: 0 the evaluations were compared, 1 pictures or files could not be made, 2 they cannot be compared.
 """
 

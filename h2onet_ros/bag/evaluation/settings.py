@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -101,6 +102,8 @@ class EvaluationSettings:
                 raise ValueError(f"{name}: expected {low:g} to {high:g}, got {value:g}")
         if self.seconds is not None and not self.seconds > 0:
             raise ValueError(f"seconds: expected a positive number, got {self.seconds:g}")
+        if not math.isfinite(self.truth_offset):
+            raise ValueError(f"truth_offset: expected a number of seconds, got {self.truth_offset:g}")
         if not self.start >= 0:
             raise ValueError(f"start: expected 0 or more, got {self.start:g}")
 

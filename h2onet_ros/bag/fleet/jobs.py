@@ -86,6 +86,12 @@ def is_one(name: str) -> bool:
     return is_recording(path) if path.exists() else not glob.has_magic(name)
 
 
+def recording_name(path: Path) -> str:
+    """What a recording is called: its folder, or its file without the ending."""
+    path = path.absolute()
+    return path.stem if path.suffix in _FILES else path.name
+
+
 def find_recordings(paths: Sequence[str], list_file: Path | None = None) -> list[Path]:
     """The recordings that paths, glob patterns, folders and a list file name, in order, each once.
 
@@ -118,7 +124,7 @@ def make_jobs(
     Where `topics(recording)` names more than one image topic, each is a job of its own, in a folder of its
     own below the recording's.
     """
-    stems = [path.stem if path.suffix in _FILES else path.name for path in (p.absolute() for p in recordings)]
+    stems = [recording_name(path) for path in recordings]
     taken = set(stems)
     settings = replace(
         settings, calibration=_absolute(settings.calibration), weights=_absolute(settings.weights)
