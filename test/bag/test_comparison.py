@@ -95,7 +95,8 @@ def test_what_smoothing_does_is_told(compared):
 
 def test_the_report_is_whole_and_stands_alone(compared, capsys):
     page = (compared / "report.html").read_text()
-    assert page.count("data:image/jpeg;base64,") == 2 * 2
+    # One image as both runs saw it, or two half a second apart: for three the recording is too short.
+    assert page.count("data:image/jpeg;base64,") in (2, 4)
     assert "<td>smoothing</td>" in page and page.count("<svg") == 2 and "<script" not in page
     # Nothing is loaded; what names a place on the net is what SVG files name themselves by.
     assert not re.search(r"(src|href)=[\"']?(?!data:|#)\w", page)

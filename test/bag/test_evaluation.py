@@ -4,11 +4,14 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import demo_recording
 import numpy as np
 import pytest
+from hands import make_hand
 from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.rosbag2 import Reader
 
@@ -18,12 +21,11 @@ from h2onet_ros.bag.evaluation.stability import StabilityMetrics
 from h2onet_ros.bag.hands import HandSerialiser
 from h2onet_ros.bag.message_types import COMPRESSED_IMAGE, HAND_ARRAY, MESH_TOPOLOGY, create_typestore
 from h2onet_ros.bag.writer import BagWriter
-from h2onet_ros.engines import WeightsBundle, default_bundle_path
-from h2onet_ros.perception.types import FrameResult, Hand, Region
+from h2onet_ros.engines import WeightsBundle
+from h2onet_ros.perception.types import FrameResult
 from h2onet_ros.ros.messages import hands_to_message
 
 ROOT = Path(__file__).resolve().parents[2]
-DEMO_VIDEO = ROOT / "h2onet_ros" / "assets" / "demo" / "demo.mp4"
 IMAGE_TOPIC = "/camera/image_raw/compressed"
 
 
@@ -64,22 +66,8 @@ def recorded(path):
 
 
 def random_hand(track_id=3, seed=0, handedness="left"):
-    random = np.random.default_rng(seed)
-    rotation = cv2.Rodrigues(random.normal(size=3))[0]
-    return Hand(
-        track_id=track_id,
-        handedness=handedness,
-        handedness_score=0.75,
-        detection_score=0.5,
-        region=Region(100.0, 50.0, 64.0),
-        position=random.normal(size=3).astype(np.float32),
-        rotation=rotation.astype(np.float32),
-        joints=random.normal(size=(21, 3)).astype(np.float32),
-        vertices=random.normal(size=(12, 3)).astype(np.float32),
-        occlusion=random.uniform(size=6).astype(np.float32),
-        image_points=random.normal(size=(21, 2)).astype(np.float32),
-        reprojection_error=1.25,
-    )
+    turn = cv2.Rodrigues(np.random.default_rng(seed).normal(size=3))[0]
+    return replace(make_hand(track_id, seed=seed, handedness=handedness), rotation=turn.astype(np.float32))
 
 
 def test_recorded_hands_are_those_the_node_would_publish():
@@ -169,7 +157,9 @@ def test_ctrl_c_keeps_what_was_processed(make_bag, weights, tmp_path):
     ]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         # The bar appears with the first image.
-        assert "images" in process.stderr.read(60)
+        seen = ""
+        while "images" not in seen and (piece := process.stderr.read(1)):
+            seen += piece
         process.send_signal(signal.SIGINT)
         errors = process.stderr.read()
     assert process.returncode == 130
@@ -198,10 +188,8 @@ def test_bad_input_is_refused_with_one_message(make_bag, weights, tmp_path, caps
     assert not (tmp_path / "out" / "hands.mcap").exists()
 
 
-@pytest.mark.skipif(not default_bundle_path().exists(), reason="the weights that come along are not there")
 def test_two_runs_are_equal(make_bag, tmp_path):
-    capture = cv2.VideoCapture(str(DEMO_VIDEO))
-    bag = str(make_bag([capture.read()[1] for _ in range(30)]))
+    bag = str(make_bag(demo_recording.images(12)))
     for name in "a", "b":
         assert main([bag, "--out", str(tmp_path / name), "--engine", "onnxruntime"]) == 0
     first, second = ((tmp_path / name / "metrics.json").read_text() for name in "ab")
@@ -216,8 +204,7 @@ def results(joints, tracks=None):
         hands = ()
         if points is not None:
             hand = random_hand(1 if tracks is None else tracks[index])
-            object.__setattr__(hand, "joints", np.asarray(points, np.float32))
-            hands = (hand,)
+            hands = (replace(hand, joints=np.asarray(points, np.float32)),)
         yield FrameResult(index * 33_333_333, "eye", hands, {"total": 0.01})
 
 

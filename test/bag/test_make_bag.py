@@ -298,7 +298,7 @@ def test_stopping_leaves_a_whole_recording(long_video, tmp_path, how):
     # The bar appears when the recording has begun.
     assert running.stderr.read(4)
     running.send_signal(how)
-    out, error = running.communicate(timeout=60)
+    out, error = running.communicate(timeout=300)
     assert running.returncode == 128 + how and "Traceback" not in error
     assert "holds what was recorded until then" in error
     count = len(of_topic(read(tmp_path / "bag"), "/camera/image_raw/compressed"))
