@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
 from h2onet_ros.engines.base import Engine, FrameFeatures
@@ -36,7 +37,8 @@ class PipelineConfig:
     tracker: how hands are followed.
     smoothing: how results are calmed.
     palm_threshold: least score of a palm detection, 0 to 1.
-    threads: of the palm network and of the hand check; the engine has its own.
+    threads: of the palm network, of the hand check, and of OpenCV in the whole process; the engine has its own.
+        With several, frames wait for the last of them on a busy machine.
     second_look: crop a newly found hand again after a first estimate of where its joints are.
     turn_to_view: the network sees a crop and cannot know where in the image it was; turn its result by the
         angle between the optical axis and the ray to the crop.
@@ -90,6 +92,7 @@ class HandPipeline:
     def __init__(self, engine: Engine, config: PipelineConfig | None = None) -> None:
         self.engine = engine
         self._config = config or PipelineConfig()
+        cv2.setNumThreads(self._config.threads)
         self._size = engine.bundle.image_size
         self._tracker = Tracker(self._config.max_hands, self._config.tracker, engine.bundle.info.crop_scale)
         self._finder = Finder(self._tracker, self._config.palm_threshold, self._config.threads)
