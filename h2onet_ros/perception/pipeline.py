@@ -37,8 +37,8 @@ class PipelineConfig:
     tracker: how hands are followed.
     smoothing: how results are calmed.
     palm_threshold: least score of a palm detection, 0 to 1.
-    threads: of the palm network, of the hand check, and of OpenCV in the whole process; the engine has its own.
-        With several, frames wait for the last of them on a busy machine.
+    threads: of the palm network, of the hand check, and of OpenCV in the whole process; the engine has its
+        own. With several, frames wait for the last of them on a busy machine.
     second_look: crop a newly found hand again after a first estimate of where its joints are.
     turn_to_view: the network sees a crop and cannot know where in the image it was; turn its result by the
         angle between the optical axis and the ray to the crop.
