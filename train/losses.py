@@ -87,17 +87,24 @@ def normal_loss(predicted: Tensor, truth: Tensor, faces: Tensor, weight: Tensor 
         predicted, truth: (..., V, 3).
         faces: (F, 3) int64.
     """
-    a, b, c = _corners(_labelled(truth, weight), faces)
-    normal = F.normalize(torch.linalg.cross(b - a, c - a, dim=-1), dim=-1)
-    p, q, r = _corners(predicted, faces)
-    cosines = [(F.normalize(edge, dim=-1) * normal).sum(-1).abs() for edge in (q - p, r - p, r - q)]
-    return weighted_mean(torch.stack(cosines, -1), weight)
+    return _mesh_losses(predicted, truth, faces, weight)[0]
 
 
 def edge_length_loss(predicted: Tensor, truth: Tensor, faces: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean absolute difference of the lengths of each face's three edges; arguments as in `normal_loss`."""
-    true_lengths = _edge_lengths(_labelled(truth, weight), faces)
-    return weighted_mean((_edge_lengths(predicted, faces) - true_lengths).abs(), weight)
+    return _mesh_losses(predicted, truth, faces, weight)[1]
+
+
+def _mesh_losses(
+    predicted: Tensor, truth: Tensor, faces: Tensor, weight: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """`normal_loss` and `edge_length_loss`, which look at the same edges."""
+    edges, lengths = _edges(predicted, faces)
+    true_edges, true_lengths = _edges(_labelled(truth, weight), faces)
+    normal = F.normalize(torch.linalg.cross(true_edges[0], true_edges[1], dim=-1), dim=-1)
+    cosines = (edges * normal).sum(-1).abs() / lengths
+    differences = (lengths - true_lengths).abs()
+    return weighted_mean(cosines.mean((0, 1)), weight), weighted_mean(differences.mean((0, 1)), weight)
 
 
 def occlusion_loss(logits: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -156,11 +163,12 @@ def h2onet_losses(output: TrainingOutput, target: Targets, faces: Tensor, stage:
         raise ValueError(f"stage must be 1 (canonical shape) or 2 (and orientation), got {stage}")
     mesh = target.mesh_weight
     multi_frame = output.uv.shape[0] > 1
+    normals, edges = _mesh_losses(output.vertices, target.vertices, faces, mesh)
     terms = {
         "vertices": l1_loss(output.vertices, target.vertices, mesh),
         "joints": l1_loss(output.joints, target.joints, mesh),
-        "normals": NORMAL_WEIGHT * normal_loss(output.vertices, target.vertices, faces, mesh),
-        "edges": edge_length_loss(output.vertices, target.vertices, faces, mesh),
+        "normals": NORMAL_WEIGHT * normals,
+        "edges": edges,
         "uv": l1_loss(output.uv, target.uv, target.uv_weight),
     }
     if multi_frame and target.occlusion is not None:
@@ -172,24 +180,19 @@ def h2onet_losses(output: TrainingOutput, target: Targets, faces: Tensor, stage:
         terms["joints_oriented"] = l1_loss(output.joints_oriented, target.joints_oriented, mesh)
         terms["rotation"] = rotation_loss(output.rotation, target.rotation, mesh)
         if multi_frame:
-            terms["normals_oriented"] = NORMAL_WEIGHT * normal_loss(
-                output.vertices_oriented, target.vertices_oriented, faces, mesh
-            )
-            terms["edges_oriented"] = edge_length_loss(
-                output.vertices_oriented, target.vertices_oriented, faces, mesh
-            )
+            normals, edges = _mesh_losses(output.vertices_oriented, target.vertices_oriented, faces, mesh)
+            terms["normals_oriented"] = NORMAL_WEIGHT * normals
+            terms["edges_oriented"] = edges
     terms["total"] = torch.stack(list(terms.values())).sum()
     return terms
 
 
-def _corners(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    a, b, c = (vertices.index_select(-2, faces[:, i]) for i in range(3))
-    return a, b, c
-
-
-def _edge_lengths(vertices: Tensor, faces: Tensor) -> Tensor:
-    """(..., F, 3)."""
-    a, b, c = _corners(vertices, faces)
-    squared = torch.stack([(edge * edge).sum(-1) for edge in (b - a, c - a, c - b)], -1)
+def _edges(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+    """The edges of each face, (3, F, ..., 3): from its first corner to both others, and between these; and
+    their lengths (3, F, ...)."""
+    # Vertices first: whole rows are gathered then, and scattered on the way back, instead of single points.
+    rows = vertices.movedim(-2, 0).contiguous()
+    a, b, c = (rows.index_select(0, faces[:, i]) for i in range(3))
+    edges = torch.stack((b - a, c - a, c - b))
     # The square root's slope is infinite at 0, where collapsed predicted edges would give NaN gradients.
-    return squared.clamp_min(1e-16).sqrt()
+    return edges, (edges * edges).sum(-1).clamp_min(1e-16).sqrt()
