@@ -80,6 +80,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--weights", metavar="FOLDER", help="weights bundle (the one that comes along)", **unset)
     how.add_argument("--engine", help="engine that runs the networks (auto)", **unset)
+    how.add_argument("--precision", help="of the engine, as float32 (auto: its own default)", **unset)
     how.add_argument("--threads", type=int, help="threads of the engine (1)", **unset)
     how.add_argument("--max-hands", type=int, help="hands followed at the same time (2)", **unset)
     how.add_argument("--smoothing", type=float, help="strength of smoothing over time; 0: none (1)", **unset)

@@ -217,8 +217,10 @@ class BagSource:
         with suppress(BagError):  # Damage is told when the images are wanted.
             for picture, _ in zip(self.pictures(), range(100)):
                 times.append(picture.time)
-        steps = np.diff(times)
-        self.frame_rate = float(SECOND / np.median(steps)) if len(steps) and np.median(steps) > 0 else 30.0
+        # Over two images: where each was recorded twice, steps are short and long in turn.
+        apart = min(2, max(len(times) - 1, 1))
+        step = np.median(np.subtract(times[apart:], times[:-apart])) / apart if len(times) > 1 else 0.0
+        self.frame_rate = float(SECOND / step) if step > 0 else 30.0
         self.description = (
             f"recording {self.bag.path.name}, topic {self.topic.name} ({self.frame_count} images, "
             f"{self.frame_rate:.3g} a second{'' if self.info_topic else ', no camera_info'})"

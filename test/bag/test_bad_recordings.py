@@ -190,6 +190,16 @@ def test_stamps_that_go_back_are_processed_and_noted(tmp_path, run):
     assert any("The pipeline warned of 1 images" in note for note in result.run["notes"])
 
 
+def test_images_that_two_publishers_sent_are_processed_twice_and_noted(tmp_path, run):
+    """The same images on the same topic, recorded two milliseconds one after the other."""
+    messages = recordings.camera_messages(IMAGES[:6])
+    again = [(topic, kind, time + 2_000_000, data) for topic, kind, time, data in messages]
+    result = run(recordings.write(tmp_path / "bag", messages + again))
+    assert result.metrics["images"] == 12 and result.exit_code == 0
+    assert any("warned of 6 images, first: the stamp repeats" in note for note in result.run["notes"])
+    assert "12 images, 56.6 a second" in result.run["source"]
+
+
 @pytest.mark.parametrize(
     ("frame", "shift", "complaint"),
     [("map", 0, "is in the frame 'map'"), ("camera", 10**10, "--truth-offset -10.0")],

@@ -176,6 +176,7 @@ def test_ctrl_c_keeps_what_was_processed(make_bag, weights, tmp_path):
         (["BAG", "--topic", "/camera/image_raw"], "Did you mean /camera/image_raw/compressed"),
         (["BAG", "--weights", "nowhere"], "nowhere"),
         (["BAG", "--engine", "abacus"], "abacus"),
+        (["BAG", "--engine", "onnxruntime", "--precision", "float64"], "not 'float64'"),
         (["BAG", "--out", "/dev/null/x"], "Expected a folder to write to"),
     ],
 )

@@ -124,6 +124,9 @@ def test_the_report_holds_the_figures_and_needs_nothing_else(evaluated):
     errors = evaluated.metrics["accuracy"]["errors"]["all"]
     for shown in (f"{1e3 * errors['mpjpe']:.1f} mm", f"{1e3 * errors['pa_mpjpe']:.1f} mm"):
         assert f"<b>{shown}</b>" in text
+    fingers = evaluated.metrics["accuracy"]["occlusion"]["fingers"]
+    hidden = fingers["true_positives"] + fingers["false_negatives"]
+    assert f"{fingers['true_positives']} of {hidden} hidden fingers were said to be hidden" in text
     assert f"{COUNT} images" in text.replace("\n", " ")
     assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!data:|#)", text), "it refers to something outside"
     assert "@import" not in text and "<script" not in text

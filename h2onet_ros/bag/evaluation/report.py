@@ -142,7 +142,13 @@ def _accuracy(accuracy: dict[str, Any], table: Table) -> Section:
     }
     if any(value is not None for values in scores.values() for value in values):
         bars = plots.bars(plots.finger_labels(), scores, "", 1.0)
-        section.plots.append(Plot("Hidden or not, part by part", bars))
+        fingers = accuracy["occlusion"]["fingers"]
+        hidden = fingers["true_positives"] + fingers["false_negatives"]
+        explanation = (
+            f"{fingers['true_positives']} of {hidden} hidden fingers were said to be hidden, and "
+            f"{fingers['false_positives']} that were seen"
+        )
+        section.plots.append(Plot("Hidden or not, part by part", bars, explanation))
     return section
 
 

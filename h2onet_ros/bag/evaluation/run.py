@@ -80,7 +80,7 @@ def evaluate(
         if depth := open_depth(source, settings):
             stack.callback(depth.close)
         bundle = WeightsBundle.load(settings.weights or default_bundle_path())
-        engine = create_engine(bundle, settings.engine, threads=settings.threads)
+        engine = create_engine(bundle, settings.engine, settings.threads, settings.precision)
         pipeline = HandPipeline(engine, pipeline_config(settings))
         stack.callback(pipeline.close)
         what = identity(bag, source.topic.name, depth.topic if depth else None, settings, engine)

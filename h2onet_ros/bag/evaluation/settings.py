@@ -25,7 +25,7 @@ RANGES = {
 }
 """Lowest and highest values of settings that are numbers."""
 
-NODE_PARAMETERS = ("weights", "engine", "threads", "max_hands", *RANGES, "rectified", "depth")
+NODE_PARAMETERS = ("weights", "engine", "precision", "threads", "max_hands", *RANGES, "rectified", "depth")
 """Settings that the node has as parameters of the same names."""
 
 PIPELINE_SETTINGS = ("threads", "max_hands", *RANGES, "rectified", "every", "start")
@@ -45,7 +45,7 @@ class EvaluationSettings:
         topic: image topic; None for the one with most images.
         calibration: camera_info YAML file in place of the recorded camera info.
         weights: weights bundle; None for the one that comes along.
-        engine, threads: what runs the mesh network.
+        engine, precision, threads: what runs the mesh network, and in which arithmetic.
         max_hands, palm_threshold, start_presence, min_presence, smoothing, hand_scale, hand_length: as the
             node's parameters of these names; `hand_length` None: as long as the network says.
         rectified, assumed_field_of_view_deg: likewise, of the camera.
@@ -68,6 +68,7 @@ class EvaluationSettings:
     calibration: str | None = None
     weights: str | None = None
     engine: str = "auto"
+    precision: str = "auto"
     threads: int = 1
     max_hands: int = 2
     palm_threshold: float = 0.5
