@@ -136,18 +136,20 @@ class HandServices:
     async def _on_snapshot(
         self, request: SaveSnapshot.Request, response: SaveSnapshot.Response
     ) -> SaveSnapshot.Response:
-        folder = Path(request.folder or self._snapshot_folder() or default_folder()).expanduser()
+        given = request.folder or self._snapshot_folder()
         written: list[Path] = []
         hands = 0
 
         def take(frame: Frame, result: FrameResult) -> str:
             nonlocal hands
             try:
+                folder = Path(given).expanduser() if given else default_folder()
                 written.extend(
                     write_snapshot(folder, frame, result, self._draw(frame, result), self._faces())
                 )
-            except OSError as error:
-                return f"expected a folder to write to, not {folder}: {error.strerror or error}"
+            except (OSError, RuntimeError) as error:  # pathlib's, for a home folder that is not known
+                reason = getattr(error, "strerror", None) or error
+                return f"expected a folder to write to, not {given or 'the default'}: {reason}"
             hands = len(result.hands)
             return ""
 

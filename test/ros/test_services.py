@@ -82,8 +82,10 @@ def test_a_snapshot_holds_the_image_and_its_hands(conversation, asked, tmp_path,
 
 def test_a_snapshot_that_cannot_be_written_says_why(asked, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    answer = asked(SaveSnapshot, "save_snapshot", SaveSnapshot.Request(folder=str(tmp_path / "file")))
-    assert not answer.success and "expected a folder to write to" in answer.message and not answer.files
+    for folder in (str(tmp_path / "file"), "~nobody-of-this-name/snapshots"):
+        answer = asked(SaveSnapshot, "save_snapshot", SaveSnapshot.Request(folder=folder))
+        assert not answer.success and not answer.files
+        assert f"expected a folder to write to, not {folder}: " in answer.message
 
 
 def test_a_snapshot_without_a_camera_gives_up(conversation):
