@@ -123,12 +123,20 @@ class Program:
             text=True,
         )
         self.lines: list[str] = []
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout
         for line in self.process.stdout:
             self.lines.append(line)
+
+    def last_line(self) -> str:
+        """Once it has ended."""
+        self._reader.join()
+        if not self.lines:
+            raise RuntimeError(f"{self.process.args[2]} ended without its figures")
+        return self.lines[-1]
 
     def end(self) -> None:
         if self.process.poll() is None:
@@ -193,11 +201,13 @@ def _listen(
             break
     bar.close()
     if not memory:
-        raise RuntimeError("the node gave no answers; look at the log")
+        raise RuntimeError("the node gave no answers")
+    if camera.process.poll() is None:
+        raise RuntimeError(f"no answer came for {patience:.0f} s while the camera went on")
     used = _cpu_seconds(node.process.pid) - cpu_start[0]
     run.cpu_percent = 100 * used / max(last_news - cpu_start[1], 1e-3)
     _memory(run, memory)
-    _times(run, listener, json.loads(camera.lines[-1]))
+    _times(run, listener, json.loads(camera.last_line()))
     assert listener.topology is not None
     run.weights = listener.topology.weights
     if listener.latest is not None:
