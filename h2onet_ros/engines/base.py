@@ -110,6 +110,18 @@ class Engine(Protocol):
         ...
 
 
+def require_precision(engine: str, precision: str, offered: Sequence[str]) -> None:
+    """Check that an engine computes in a precision.
+
+    Raises:
+        EngineError: it is not one of those offered.
+    """
+    if precision not in offered:
+        *others, last = offered
+        choice = f"{', '.join(others)} or {last}" if others else last
+        raise EngineError(f"engine {engine} computes in {choice}, not {precision!r}")
+
+
 def int8_network(bundle: WeightsBundle, engine: str) -> Path:
     """The bundle's 8 bit encoding network for an engine.
 

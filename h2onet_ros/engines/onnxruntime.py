@@ -15,6 +15,7 @@ from h2onet_ros.engines.base import (
     encode_outputs,
     fuse_outputs,
     int8_network,
+    require_precision,
 )
 from h2onet_ros.engines.bundle import WeightsBundle
 
@@ -49,10 +50,7 @@ class OnnxRuntimeEngine(NetworkEngine):
     ) -> None:
         super().__init__(bundle)
         self.name = "onnxruntime" if device == "cpu" else f"onnxruntime-{device}"
-        if precision not in PRECISIONS[device]:
-            raise EngineError(
-                f"engine {self.name} computes in {' or '.join(PRECISIONS[device])}, not {precision!r}"
-            )
+        require_precision(self.name, precision, PRECISIONS[device])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -14,6 +14,7 @@ from h2onet_ros.engines.base import (
     encode_outputs,
     fuse_outputs,
     int8_network,
+    require_precision,
 )
 from h2onet_ros.engines.bundle import WeightsBundle
 from h2onet_ros.engines.cache import CompiledCache
@@ -55,8 +56,7 @@ class OpenVinoEngine(NetworkEngine):
         hands: int = 1,
     ) -> None:
         super().__init__(bundle)
-        if precision not in PRECISIONS:
-            raise EngineError(f"engine openvino offers {', '.join(PRECISIONS)}, not {precision!r}")
+        require_precision(self.name, precision, PRECISIONS)
         if precision == "bfloat16" and not supports_bfloat16():
             raise EngineError("this processor has no bfloat16 arithmetic; choose precision float32")
         self._compiler = _Compiler(bundle, threads, cache)

@@ -17,6 +17,7 @@ from h2onet_ros.engines.base import (
     fuse_inputs,
     fuse_outputs,
     int8_network,
+    require_precision,
 )
 from h2onet_ros.engines.bundle import WeightsBundle
 from h2onet_ros.engines.cache import CompiledCache
@@ -54,8 +55,7 @@ class TensorRtEngine(NetworkEngine):
         device: int = 0,
     ) -> None:
         super().__init__(bundle)
-        if precision not in PRECISIONS:
-            raise EngineError(f"engine tensorrt offers {', '.join(PRECISIONS)}, not {precision!r}")
+        require_precision(self.name, precision, PRECISIONS)
         encode = int8_network(bundle, self.name) if precision == "int8" else bundle.encode_path
         trt = tensorrt_build.find_tensorrt()
         self._cuda = Cuda(device)

@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from h2onet_ros.engines.base import EngineError, NetworkEngine, encode_outputs, fuse_outputs
+from h2onet_ros.engines.base import (
+    EngineError,
+    NetworkEngine,
+    encode_outputs,
+    fuse_outputs,
+    require_precision,
+)
 from h2onet_ros.engines.bundle import WeightsBundle
 from h2onet_ros.model import FrameFeatures, H2ONet
 from h2onet_ros.model.weights import load_network
@@ -52,10 +58,7 @@ class TorchEngine(NetworkEngine):
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._device = torch.device(device)
         offered = list(DTYPES) if self._device.type == "cuda" else ["float32", "bfloat16"]
-        if precision not in offered:
-            raise EngineError(
-                f"engine {self.name} offers {', '.join(offered)} on {device}, not {precision!r}"
-            )
+        require_precision(f"{self.name} on {device}", precision, offered)
         if mode == "cuda-graph" and self._device.type != "cuda":
             raise EngineError(f"engine {self.name} needs a GPU that PyTorch can use; there is none")
         torch.set_num_threads(threads)

@@ -65,7 +65,7 @@ def test_answers_stay_when_the_engine_runs_again(bundle):
 
 
 def test_unknown_precision_is_refused(bundle):
-    with pytest.raises(EngineError, match="offers float32, bfloat16, int8, not 'int3'"):
+    with pytest.raises(EngineError, match="computes in float32, bfloat16 or int8, not 'int3'"):
         create_engine(bundle, "openvino", precision="int3", cache_folder=None)
 
 

@@ -174,5 +174,5 @@ class TestWithoutGpu:
 
 
 def test_precisions_it_lacks_are_refused(exported):
-    with pytest.raises(EngineError, match="engine tensorrt offers float16, float32, int8, not 'int3'"):
+    with pytest.raises(EngineError, match="engine tensorrt computes in float16, float32 or int8, not 'int3'"):
         create_engine(exported("multi_frame")[1], "tensorrt", precision="int3")
