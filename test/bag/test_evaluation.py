@@ -1,6 +1,7 @@
 """`h2onet evaluate-bag` on real recordings, and its figures against ones computed here."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from rosbags.rosbag2 import Reader
 
 from h2onet_msgs.msg import HandArray, MeshTopology
 from h2onet_ros.bag.evaluate import main
+from h2onet_ros.bag.evaluation import report
+from h2onet_ros.bag.evaluation.report import write_report
 from h2onet_ros.bag.evaluation.stability import StabilityMetrics
 from h2onet_ros.bag.hands import HandSerialiser
 from h2onet_ros.bag.message_types import COMPRESSED_IMAGE, HAND_ARRAY, MESH_TOPOLOGY, create_typestore
@@ -167,6 +170,18 @@ def test_ctrl_c_keeps_what_was_processed(make_bag, weights, tmp_path):
     metrics = json.loads((out / "metrics.json").read_text())
     assert not metrics["is_complete"] and metrics["images"] < 6000
     assert len([m for m in recorded(out / "hands.mcap") if isinstance(m, HandArray)]) == metrics["images"]
+
+
+def test_ctrl_c_while_the_report_is_written_comes_too_late(make_bag, tmp_path, monkeypatch, capsys):
+    def write(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        write_report(*arguments)
+
+    monkeypatch.setattr(report, "write_report", write)
+    assert main([str(make_bag(grey_images(3))), "--out", str(tmp_path / "out")]) == 0
+    assert "stopped" not in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["is_complete"]
+    assert (tmp_path / "out" / "report.html").exists() and not (tmp_path / "out" / "checkpoint").exists()
 
 
 @pytest.mark.parametrize(

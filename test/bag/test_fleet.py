@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from h2onet_ros.bag.errors import BagError
+from h2onet_ros.bag.evaluate import main
 from h2onet_ros.bag.evaluation.run import evaluate
 from h2onet_ros.bag.evaluation.settings import EvaluationSettings
 from h2onet_ros.bag.fleet.command import evaluate_many
@@ -201,13 +202,14 @@ def test_many_recordings_give_one_report(recordings, tmp_path, capsys):
         (["a", "--ray", "127.0.0.1:1"], "There is no recording at a."),
     ],
 )
-def test_commands_that_cannot_be(tmp_path, arguments, complaint):
-    result = subprocess.run(
-        [*COMMAND, *arguments, "--out", tmp_path / "out"],
-        capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert result.returncode == 2 and complaint in result.stderr
-    assert not (tmp_path / "out").exists()
+def test_commands_that_cannot_be(tmp_path, monkeypatch, capsys, arguments, complaint):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main([*arguments, "--out", "out"])
+    except SystemExit as end:
+        code = end.code
+    assert code == 2 and complaint in capsys.readouterr().err
+    assert not Path("out").exists()
 
 
 def kill_on_progress(name, times):

@@ -1,11 +1,14 @@
 """Truth beside a recording: matched by time, in the camera's frame, from a topic or from files."""
 
+import weakref
+
 import numpy as np
 import pytest
 import recordings
 from hands import CAMERA, frame_of, make_hand, moved
 
 from h2onet_ros.bag.errors import BagError
+from h2onet_ros.bag.evaluation.along import Along
 from h2onet_ros.bag.evaluation.settings import EvaluationSettings
 from h2onet_ros.bag.evaluation.truth import open_truth
 from h2onet_ros.bag.message_types import HAND_ARRAY
@@ -46,6 +49,25 @@ def test_true_hands_belong_to_the_image_of_their_stamp(tmp_path):
         assert [hand.track_id for hand in hands] == [1, 2]
         np.testing.assert_array_equal(hands[0].joints, make_hand(seed=index).joints)
         np.testing.assert_array_equal(hands[0].vertices, make_hand(seed=index).vertices)
+
+
+def test_truth_that_is_far_older_than_the_images_is_read_and_not_kept():
+    class Entry:
+        pass
+
+    alive = weakref.WeakSet()
+
+    def entries():
+        for stamp in range(2000):
+            entry = Entry()
+            alive.add(entry)
+            yield stamp * 10**7, entry
+
+    along = Along(entries(), TOLERANCE, look_back=10**9)
+    assert along.at(10**12) is None and along.stamps == (0, 1999 * 10**7)
+    assert len(alive) < 200
+    along = Along(entries(), TOLERANCE, look_back=10**9)
+    assert all(along.at(stamp * 10**7) is not None and len(alive) < 200 for stamp in range(0, 2000, 3))
 
 
 def test_near_stamps_belong_together_and_others_do_not(tmp_path):
