@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
@@ -14,10 +15,14 @@ class Background(Generic[T]):
 
     The answer is taken up at the start of the next frame, never earlier or later, so that results do not hang
     on how busy the processor is, nor on when the work is started.
+
+    Attributes:
+        seconds: that the last piece took; 0 before the first.
     """
 
     def __init__(self, worker: ThreadPoolExecutor) -> None:
         self._worker = worker
+        self.seconds = 0.0
         self._waiting: Callable[[], T] | None = None
         self._pending: Future[T] | None = None
 
@@ -29,7 +34,13 @@ class Background(Generic[T]):
         """Start what was prepared, if anything was."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            self._pending = self._worker.submit(waiting)
+            self._pending = self._worker.submit(self._timed, waiting)
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        start = time.perf_counter()
+        result = work()
+        self.seconds = time.perf_counter() - start
+        return result
 
     def collect(self) -> T | None:
         """What the work prepared before returns, waiting for it if need be; None if there was none."""

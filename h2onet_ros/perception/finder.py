@@ -62,6 +62,11 @@ class Finder:
         """End the thread of the background, after what it is doing."""
         self._worker.shutdown(cancel_futures=True)
 
+    @property
+    def background_time(self) -> float:
+        """Seconds that the work of the background takes where all of it is due, as far as is known."""
+        return self._search.background_time + self._check.background_time
+
     def start_background(self) -> None:
         """Start the work whose answers count from the next image on."""
         self._search.start()

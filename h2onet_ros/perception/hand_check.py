@@ -72,6 +72,11 @@ class RegionCheck:
                 lambda: dict(zip(regions, self.now(rgb, [*regions.values()]), strict=True))
             )
 
+    @property
+    def background_time(self) -> float:
+        """Seconds that the last work in the background took."""
+        return self._background.seconds
+
     def start(self) -> None:
         """Start what was prepared."""
         self._background.start()

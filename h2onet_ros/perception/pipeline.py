@@ -98,7 +98,7 @@ class HandPipeline:
         self._finder = Finder(self._tracker, self._config.palm_threshold, self._config.threads)
         self._states: dict[int, HandState] = {}
         self._stamp: int | None = None
-        self._pace = _Pace()
+        self._end = 0.0
         self._orders = threading.Lock()
         self._next_config: PipelineConfig | None = None
         self._must_reset = False
@@ -141,7 +141,7 @@ class HandPipeline:
             regions: where somebody else saw hands in this image; then nobody else looks for new ones.
         """
         watch = _Stopwatch()
-        has_pauses = self._pace.begin()
+        pause = watch.start - self._end
         self._obey()
         warnings = []
         if frame.stamp == self._stamp:
@@ -155,7 +155,9 @@ class HandPipeline:
             self._finder.find(frame.rgb)
         else:
             self._finder.take(frame.rgb, regions)
-        if not has_pauses:
+        # In pauses, as between a camera's images, there is time for what would slow down the mesh network
+        # beside it. Where frames follow one another at once, both together are faster in sum.
+        if pause < self._finder.background_time:
             self._finder.start_background()
         least = self._config.tracker.min_presence
         tracks = [track for track in self._tracker.tracks if track.presence >= least]
@@ -173,7 +175,7 @@ class HandPipeline:
         self._states = {i: state for i, state in self._states.items() if i in known}
         visible = tuple(hands[track.track_id] for track in self._tracker.visible)
         self._finder.start_background()
-        self._pace.end()
+        self._end = time.perf_counter()
         return FrameResult(frame.stamp, frame.frame_id, visible, watch.total(), tuple(warnings))
 
     def _obey(self) -> None:
@@ -297,29 +299,9 @@ def _each_hand(features: FrameFeatures) -> list[FrameFeatures]:
     return [features.select([i]) for i in range(len(features))]
 
 
-class _Pace:
-    """Whether frames come with pauses between them, as from a camera, or one after the other.
-
-    In a pause as long as a frame takes there is time for the work of the background, which beside the mesh
-    network would slow it down. Without pauses both run at once, which is faster in sum.
-    """
-
-    def __init__(self) -> None:
-        self._start = self._end = 0.0
-
-    def begin(self) -> bool:
-        """A frame begins; whether the pause before it was longer than the frame before that."""
-        before, self._start = self._start, time.perf_counter()
-        return self._start - self._end > self._end - before
-
-    def end(self) -> None:
-        """The frame has its hands."""
-        self._end = time.perf_counter()
-
-
 class _Stopwatch:
     def __init__(self) -> None:
-        self._start = self._last = time.perf_counter()
+        self.start = self._last = time.perf_counter()
         self._laps: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
@@ -328,4 +310,4 @@ class _Stopwatch:
         self._last = now
 
     def total(self) -> dict[str, float]:
-        return self._laps | {"total": time.perf_counter() - self._start}
+        return self._laps | {"total": time.perf_counter() - self.start}

@@ -46,6 +46,11 @@ class PalmSearch:
         """Search in the background once started. The image must not be changed until `collect`."""
         self._background.prepare(lambda: self.now(rgb))
 
+    @property
+    def background_time(self) -> float:
+        """Seconds that the last work in the background took."""
+        return self._background.seconds
+
     def start(self) -> None:
         """Start what was prepared."""
         self._background.start()
