@@ -10,6 +10,8 @@ from rosbags.rosbag2 import Reader
 pytest.importorskip("moderngl", reason="the renderer needs moderngl (extra `train`)")
 pytest.importorskip("scipy", reason="the renderer needs SciPy (extra `train`)")
 
+from rendering import skip_without_opengl
+
 from h2onet_ros.bag import make_bag
 from h2onet_ros.bag.message_types import create_typestore
 from h2onet_ros.perception.camera_info import camera_from_info
@@ -22,7 +24,7 @@ def footage(**settings):
     try:
         return SyntheticFootage(**({"seconds": 3.0, "size": SIZE, "frame_rate": 2.0} | settings))
     except RuntimeError as error:
-        pytest.skip(f"no off-screen OpenGL here: {error}")
+        skip_without_opengl(error)
 
 
 @pytest.fixture(scope="module")
