@@ -250,3 +250,29 @@ def test_a_real_hand_is_followed_under_one_id(engine, hand_video):
         seen.update((h.track_id, h.handedness) for h in pipeline.process(Frame(rgb, i * FRAME, camera)).hands)
     assert seen.most_common(1)[0][0] == (1, "right")
     assert seen[1, "right"] >= 0.97 * frame_count and seen.total() <= 1.03 * frame_count
+
+
+class Clock:
+    """Stands for the module `time` in the pipeline: every look at it is so many seconds later."""
+
+    def __init__(self, step: float) -> None:
+        self._now, self._step = 0.0, step
+
+    def perf_counter(self) -> float:
+        self._now += self._step
+        return self._now
+
+
+def test_results_do_not_depend_on_when_the_background_works(engine, recording, monkeypatch):
+    """After frames with pauses between them, or beside the mesh network where frames come at once."""
+    results = []
+    for pause in (1.0, 0.0):
+        monkeypatch.setattr("h2onet_ros.perception.pipeline.time", Clock(pause))
+        pipeline = HandPipeline(engine)
+        results.append([pipeline.process(frame).hands for frame in recording[0][:20]])
+        pipeline.close()
+    assert sum(map(bool, results[0])) > 10
+    for paused, hurried in zip(*results, strict=True):
+        assert [(hand.track_id, hand.region) for hand in paused] == [(h.track_id, h.region) for h in hurried]
+        for a, b in zip(paused, hurried, strict=True):
+            np.testing.assert_array_equal(a.vertices, b.vertices)
