@@ -309,6 +309,8 @@ def _place(where: dict[str, Any]) -> str:
 def main() -> int:
     """Exit code."""
     options = _parser().parse_args()
+    # The node and the camera are to end with this program, however it is told to.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     runs: list[Run] = []
