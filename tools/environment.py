@@ -228,7 +228,7 @@ def main() -> int:
         return 0
     try:
         Setup(arguments.level).run()
-    except SetupError as error:
+    except (SetupError, OSError) as error:  # OSError: a full disk, a checkout of somebody else's
         print(f"[setup] {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
