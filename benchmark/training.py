@@ -3,7 +3,7 @@
 Forward, losses, backward, clipping, Adam, averaged weights; in float32 and bfloat16, with one thread and with
 two, in turns. Beside them the rate of the published program's step on two cores. Rates by the clock mean
 something on an idle machine only, those per second of processor time (of all threads) also beside other
-programs.
+programs. There two threads spin for each other without end: set OMP_WAIT_POLICY=PASSIVE, or `--threads 1`.
 """
 
 from __future__ import annotations
