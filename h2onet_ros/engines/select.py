@@ -172,8 +172,8 @@ def _best_on_cpu(bundle: WeightsBundle, options: EngineOptions) -> Engine:
     """OpenVINO for wide networks where it can use bfloat16, else ONNX Runtime.
 
     On one thread, in bfloat16 OpenVINO needs two thirds of ONNX Runtime's time at width 1, five sixths at
-    width 0.5 (three quarters for two hands); in float32 it gains little. ONNX Runtime needs less memory (130 MB
-    in place of 290 for two hands at width 0.5), and computes exactly.
+    width 0.5 (three quarters for two hands); in float32 it gains little. ONNX Runtime needs less memory (130
+    in place of 290 MB for two hands at width 0.5), and computes exactly.
     """
     reason = _why_not_openvino(bundle, options)
     if reason is None:
