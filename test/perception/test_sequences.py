@@ -24,9 +24,9 @@ from train.synthetic import scripts
 from train.synthetic.scripts import Script, Shown
 
 # What the weights that come along reach, with room for other processors and renderers.
-WITH_DEPTH = 0.018  # median distance of the wrist from the truth, metres
-WITHOUT_DEPTH = 0.09  # the same as a part of the distance from the camera
-APART = 0.06  # median error of one hand's place relative to the other's, metres, with depth
+WITH_DEPTH = 0.016  # median distance of the wrist from the truth, metres
+WITHOUT_DEPTH = 0.085  # the same as a part of the distance from the camera
+APART = 0.03  # median error of one hand's place relative to the other's, metres, with depth
 
 Sequence = list[Shown]
 
