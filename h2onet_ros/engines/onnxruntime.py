@@ -29,8 +29,9 @@ class OnnxRuntimeEngine(NetworkEngine):
 
     Args:
         bundle: weights.
-        threads: for the layers of one network. With one, all work happens in the calling thread. More threads
-            wait for work spinning, which costs processor time but not latency.
+        threads: for the layers of the encoding network. With one, all work happens in the calling thread. More
+            threads wait for work spinning, which costs processor time but not latency. Fusion stays in the
+            calling thread: its own threads would spin against those of encoding, which then take twice as long.
         device: "cpu" or "cuda".
         precision: "float32"; on the CPU "int8", for which the bundle must hold a network; on a GPU "float16".
             What computes metres and rotations runs in float32 all the same.
@@ -51,16 +52,10 @@ class OnnxRuntimeEngine(NetworkEngine):
         super().__init__(bundle)
         self.name = "onnxruntime" if device == "cpu" else f"onnxruntime-{device}"
         require_precision(self.name, precision, PRECISIONS[device])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
         if encode is None:
             encode = int8_network(bundle, self.name) if precision == "int8" else bundle.encode_path
-        self._encode, self._fuse = (
-            _session(_content(path, precision), path, options, device) for path in (encode, bundle.fuse_path)
-        )
+        self._encode = _session(encode, precision, device, threads)
+        self._fuse = _session(bundle.fuse_path, precision, device, 1)
         self._encode_outputs = encode_outputs(bundle.multi_frame)
         self._fuse_outputs = fuse_outputs(bundle.multi_frame)
         where = f"{threads} thread{'s' if threads > 1 else ''}"
@@ -83,9 +78,13 @@ def _content(path: Path, precision: str) -> str | bytes:
     return half_precision(path)
 
 
-def _session(
-    network: str | bytes, path: Path, options: onnxruntime.SessionOptions, device: str
-) -> onnxruntime.InferenceSession:
+def _session(path: Path, precision: str, device: str, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    network = _content(path, precision)
     providers: list[Any] = [CPU]
     if device == "cuda":
         available = onnxruntime.get_available_providers()
