@@ -29,9 +29,10 @@ class OnnxRuntimeEngine(NetworkEngine):
 
     Args:
         bundle: weights.
-        threads: for the layers of the encoding network. With one, all work happens in the calling thread. More
-            threads wait for work spinning, which costs processor time but not latency. Fusion stays in the
-            calling thread: its own threads would spin against those of encoding, which then take twice as long.
+        threads: for the layers of the encoding network. With one, all work happens in the calling thread.
+            More threads wait for work spinning, which costs processor time but not latency. Fusion stays in
+            the calling thread: threads of its own would spin against those of encoding, and a step would
+            take twice as long.
         device: "cpu" or "cuda".
         precision: "float32"; on the CPU "int8", for which the bundle must hold a network; on a GPU "float16".
             What computes metres and rotations runs in float32 all the same.
