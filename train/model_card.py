@@ -111,6 +111,7 @@ ROWS: tuple[tuple[str, tuple[Row, ...]], ...] = (
                 met=lambda value, f: value == f.get("video_frames")),
             Row("identities", "video_identities", form="{:.0f}", wanted="1", met=_at_most(1)),
             _percent("projected joints off, mean, of the hand's box", "video_distance_mean", wanted=5),
+            _percent("image points off, mean", "video_points_mean"),
             Row("mirrored: a left hand", "video_mirrored_distance_mean", form="{:.1f} %", factor=100,
                 wanted="<= 1.05 x right", met=_not_behind("video_distance_mean", 1.05)),
             Row("jitter of a still hand, joints, RMS", "video_jitter_mm", form="{:.2f} mm",

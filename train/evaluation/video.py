@@ -39,9 +39,9 @@ def evaluate_video(
         stills: so many pictures, evenly spread over the video, are shown over and over.
 
     Returns:
-        Figures `video`, `video_mirrored`: shares and counts, distances of the projected joints from the
-        judge's points in sides of the hand's box; `video` has `jitter.still_jitter` too. Pictures of the
-        first, the middle and the worst judged frame.
+        Figures `video`, `video_mirrored`: shares and counts, distances of the projected joints and of the
+        image points (`points_mean`) from the judge's points in sides of the hand's box; `video` has
+        `jitter.still_jitter` too. Pictures of the first, the middle and the worst judged frame.
     """
     figures = {}
     pictures = {}
@@ -78,12 +78,14 @@ def _figures(results: list[FrameResult], judged: dict[int, list[tuple[float, flo
         "identities": float(len({hand.track_id for hand in hands})),
         "left_share": float(np.mean([hand.handedness == "left" for hand in hands])) if hands else np.nan,
     }
-    errors = np.array([pair[0] for pairs in judged.values() for pair in pairs])
-    if len(errors):
+    both = np.array([pair for pairs in judged.values() for pair in pairs])
+    if len(both):
+        errors, points = both.T
         figures |= {
             "judged": float(len(errors)),
             "distance_mean": float(errors.mean()),
             "distance_median": float(np.median(errors)),
             "distance_p95": float(np.percentile(errors, 95)),
+            "points_mean": float(points.mean()),
         }
     return figures
