@@ -78,28 +78,33 @@ def upright_region(points: np.ndarray, scale: float = CROP_SCALE) -> Region:
     return Region(float(x), float(y), box.size, angle)
 
 
-def calmed_region(before: Region, now: Region) -> Region:
+def calmed_region(before: Region, now: Region, least: float) -> Region:
     """The region of the next frame: small movements since the last one are calmed, large ones followed.
 
     The network's points depend on the region they are seen in, and the region on them: followed at once, a
     hand that keeps still would swing between two answers.
+
+    Args:
+        before: of the last frame.
+        now: about the points that were seen in it.
+        least: share of the smallest movements that is followed, 0 to 1; 1 follows all but sudden growth.
     """
     moved = np.hypot(now.x - before.x, now.y - before.y) / before.size
-    gain = float(np.clip(moved / _FREE_SHIFT, 0.3, 1.0))
+    gain = float(np.clip(moved / _FREE_SHIFT, least, 1.0))
     growth = np.log(now.size / before.size)
-    growth *= np.clip(abs(growth) / _FREE_GROWTH, 0.3, 1.0)
+    growth *= np.clip(abs(growth) / _FREE_GROWTH, least, 1.0)
     growth = np.clip(growth, -_LARGEST_GROWTH, _LARGEST_GROWTH)
     return Region(
         before.x + gain * (now.x - before.x),
         before.y + gain * (now.y - before.y),
         before.size * float(np.exp(growth)),
-        _calmed_angle(before.angle, now.angle),
+        _calmed_angle(before.angle, now.angle, least),
     )
 
 
-def _calmed_angle(before: float, now: float) -> float:
+def _calmed_angle(before: float, now: float, least: float) -> float:
     turned = (now - before + np.pi) % (2 * np.pi) - np.pi
-    return float(before + turned * np.clip(abs(turned) / _FREE_TURN, 0.4, 1.0))
+    return float(before + turned * np.clip(abs(turned) / _FREE_TURN, least, 1.0))
 
 
 def crop_affine(region: Region, size: int, rotation: float = 0.0, mirror: bool = False) -> np.ndarray:

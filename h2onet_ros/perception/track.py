@@ -23,6 +23,8 @@ _UNUSUAL_SIZE = 1.3  # the same: somebody should look whether it is still a hand
 _USUAL_GAIN = 0.1
 _VELOCITY_TIME = 0.1  # seconds over which velocity is averaged
 _LONGEST_PREDICTION = 0.25  # seconds
+_CALM = 0.3  # share of small movements that the region follows
+_SETTLING = 6  # good frames in which the region of a new hand finds its place, before it is calmed
 
 
 @dataclass(eq=False)
@@ -103,7 +105,7 @@ class Track:
         if self.is_rough:
             self.region, self.usual_size, self.is_rough = region, region.size, False
         else:
-            self.region = calmed_region(before, region)
+            self.region = calmed_region(before, region, 1.0 if self.age < _SETTLING else _CALM)
             seconds = (stamp - self.last_seen) * 1e-9
             if not is_among_others:
                 self.usual_size *= (self.region.size / self.usual_size) ** _USUAL_GAIN

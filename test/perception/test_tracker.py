@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from h2onet_ros.perception.crop import region_from_points
+from h2onet_ros.perception.crop import region_from_points, upright_region
 from h2onet_ros.perception.tracker import Tracker, TrackerConfig
 from h2onet_ros.perception.types import Region
 
@@ -316,3 +316,31 @@ def test_a_hand_found_again_in_doubt_of_its_side_is_the_one_that_was_lost(right,
     (candidate,) = tracker.associate([hand.palm_region])
     track = tracker.start(candidate, 0.9, right)
     assert track.track_id == expected and track.handedness == ("left" if expected == 2 else "right")
+
+
+class LeaningHand(Hand):
+    """Seen as networks see hands: the size of what they find leans towards the region that they look at."""
+
+    @property
+    def region(self) -> Region:
+        return upright_region(self.points)
+
+    @property
+    def palm_region(self) -> Region:
+        return Region(self.x, self.y, 1.3 * self.region.size)
+
+    def seen(self, region: Region) -> tuple[float, float, np.ndarray]:
+        size = 0.3 * self.size + 0.7 * self.size * region.size / self.region.size
+        return 0.97, 0.9, (SHAPE * size / 2 + [self.x, self.y]).astype(np.float32)
+
+
+def test_the_region_of_a_new_hand_settles_in_a_few_frames_and_is_calm_afterwards():
+    world, hand = World(max_hands=1), LeaningHand(300, 200)
+    for _ in range(10):
+        world.frame([hand])
+    (track,) = world.tracker.tracks
+    assert track.region.size == pytest.approx(hand.region.size, rel=0.03)
+    hand.x += 1
+    before = track.region
+    world.frame([hand])
+    assert 0.2 < track.region.x - before.x < 0.5
