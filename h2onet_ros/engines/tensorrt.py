@@ -60,12 +60,16 @@ class TensorRtEngine(NetworkEngine):
         trt = tensorrt_build.find_tensorrt()
         self._cuda = Cuda(device)
         facts = self._cuda.facts
-        tensorrt_build.check_gpu(trt, facts.name, facts.capability)
-        store = TensorRtStore(trt, facts, cache)
-        loader = _Loader(trt, self._cuda, store, bundle, precision)
-        multi_frame = bundle.multi_frame
-        self._encode = loader.network(encode, ("crops",), encode_outputs(multi_frame))
-        self._fuse = loader.network(bundle.fuse_path, fuse_inputs(multi_frame), fuse_outputs(multi_frame))
+        try:
+            tensorrt_build.check_gpu(trt, facts.name, facts.capability)
+            store = TensorRtStore(trt, facts, cache)
+            loader = _Loader(trt, self._cuda, store, bundle, precision)
+            multi_frame = bundle.multi_frame
+            self._encode = loader.network(encode, ("crops",), encode_outputs(multi_frame))
+            self._fuse = loader.network(bundle.fuse_path, fuse_inputs(multi_frame), fuse_outputs(multi_frame))
+        except BaseException:
+            self._cuda.close()
+            raise
         library = f"{tensorrt_build.product(trt)} {trt.__version__}"
         self.description = f"{library}, {facts.name}, {precision}, CUDA graphs"
 

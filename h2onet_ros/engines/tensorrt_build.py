@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def find_tensorrt() -> ModuleType:
-    """The first TensorRT that is installed.
+    """The first TensorRT that is installed and can be loaded.
 
     Raises:
         EngineError: none is, or it is too old.
@@ -37,14 +37,18 @@ def find_tensorrt() -> ModuleType:
     for name in MODULES:
         try:
             trt = import_module(name)
-        except ImportError as error:
+        except (
+            ImportError,
+            OSError,
+            RuntimeError,
+        ) as error:  # the latter two where its libraries are missing
             problems.append(str(error))
             continue
         _check_version(trt)
         return trt
     raise EngineError(
-        f"TensorRT is not installed ({'; '.join(problems)}); install tensorrt, or the extra 'tensorrt' "
-        "for TensorRT-RTX"
+        f"TensorRT is not installed, or not whole ({'; '.join(problems)}); install tensorrt, or the "
+        "extra 'tensorrt' for TensorRT-RTX"
     )
 
 

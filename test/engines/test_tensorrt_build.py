@@ -82,6 +82,17 @@ def test_without_tensorrt_the_error_says_what_to_install(monkeypatch):
         find_tensorrt()
 
 
+def test_a_tensorrt_whose_libraries_are_missing_is_passed_over(monkeypatch, tmp_path):
+    (tmp_path / "tensorrt.py").write_text("import ctypes\nctypes.CDLL('libnvinfer_that_is_missing.so.10')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    assert find_tensorrt() is rtx
+    for name in MODULES[1:]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(EngineError, match=r"not whole \(libnvinfer_that_is_missing.*extra 'tensorrt'"):
+        find_tensorrt()
+
+
 def test_a_tensorrt_that_is_too_old_is_refused(monkeypatch):
     old = ModuleType("tensorrt")
     old.__version__ = "10.3.0.post1"
