@@ -73,6 +73,8 @@ ROWS: tuple[tuple[str, tuple[Row, ...]], ...] = (
             Row("orientation off, median", "synthetic_rotation_median_deg", form="{:.1f} degrees"),
             _percent("image points off, median, of the hand's box", "synthetic_uv_median",
                      "synthetic_mediapipe_uv_median"),
+            Row("no finger hidden: PA-MPJPE", "synthetic_visible_pa_mpjpe_mm",
+                "synthetic_mediapipe_visible_pa_mpjpe_mm"),
             Row("two or more fingers hidden, three frames: PA-MPJPE", "synthetic_occluded_pa_mpjpe_mm",
                 "synthetic_mediapipe_occluded_pa_mpjpe_mm", wanted="0.1 mm less than of one frame",
                 met=lambda value, f: value + 0.1 <= f.get("synthetic_single_occluded_pa_mpjpe_mm", 0)),

@@ -208,6 +208,13 @@ def test_open_hand_from_data_to_bundle_stopped_once(tmp_path, capsys):
     bundle = WeightsBundle.load(tmp_path / "bundle")
     assert bundle.info.upright and bundle.info.metrics == found
 
+    for hidden, whole, none in ((0.0, "visible", "occluded"), (1.0, "occluded", "visible")):
+        test = write_synthetic(tmp_path / whole, hidden=hidden, singles=0)
+        call(evaluate.main, ["--bundle", tmp_path / "bundle", "--test", test, "--json", figures])
+        found = json.loads(figures.read_text())
+        assert found[f"synthetic_{whole}_pa_mpjpe_mm"] == found["synthetic_pa_mpjpe_mm"]
+        assert not any(name.startswith(f"synthetic_{none}_") for name in found)
+
 
 def test_two_processes_train_together(trees, tmp_path):
     where = trees.options

@@ -24,7 +24,7 @@ def draw_hand(points: np.ndarray, shade: int = 220) -> np.ndarray:
     return image
 
 
-def random_hands(count: int, seed: int) -> dict[str, np.ndarray]:
+def random_hands(count: int, seed: int, hidden: float = 0.3) -> dict[str, np.ndarray]:
     """Posed hands before a camera, with labels named as in a shard."""
     rng = np.random.default_rng(seed)
     hand = open_hand()
@@ -61,14 +61,16 @@ def random_hands(count: int, seed: int) -> dict[str, np.ndarray]:
         "shape": shape,
         "camera": camera,
         "joints2d": (flat * focal[:, None, None] + camera[:, None, :2, 2]).astype(np.float32),
-        "occluded": rng.random((count, 6)) < 0.3,
+        "occluded": rng.random((count, 6)) < hidden,
     }
 
 
-def write_synthetic(folder: Path, singles: int = 6, triplets: int = 3, seed: int = 0) -> Path:
-    """A data set of one shard."""
+def write_synthetic(
+    folder: Path, singles: int = 6, triplets: int = 3, seed: int = 0, hidden: float = 0.3
+) -> Path:
+    """A data set of one shard; each finger is `hidden` with this probability."""
     lengths = np.array([1] * singles + [3] * triplets, np.int32)
-    labels = random_hands(int(lengths.sum()), seed)
+    labels = random_hands(int(lengths.sum()), seed, hidden)
     images = [draw_hand(points) for points in labels["joints2d"]]
     files = [cv2.imencode(".jpg", image[..., ::-1])[1].reshape(-1) for image in images]
     folder.mkdir(parents=True, exist_ok=True)

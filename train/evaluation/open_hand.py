@@ -37,11 +37,11 @@ def evaluate_synthetic(
 ) -> Found:
     """Rendered hands, with and without the past, on all and on occluded hands; MediaPipe's beside ours.
 
-    Without the past the newest frame stands for all three. `occluded` are the triplets with hidden fingers,
-    `revealed` those in which a past frame shows one of them.
+    Without the past the newest frame stands for all three. `visible` are the hands of which no finger is
+    hidden, `occluded` the triplets with hidden fingers, `revealed` those in which a past frame shows one.
     """
     samples = list(Samples(source, 3, first(source, count)))
-    parts = {"occluded": _occluded(samples), "revealed": _revealed(samples)}
+    parts = {"visible": _visible(samples), "occluded": _occluded(samples), "revealed": _revealed(samples)}
     figures: Figures = {}
     pictures = {}
     for name, forget in (("synthetic", False), ("synthetic_single", True)):
@@ -55,6 +55,10 @@ def evaluate_synthetic(
     p = predict(predictor, samples, regressor, jitter=TRACKING)
     figures |= _by_part("synthetic_jittered", p, {})
     return Found(figures, pictures)
+
+
+def _visible(samples: Sequence[list[Frame]]) -> np.ndarray:
+    return np.array([not s[0].occlusion.any() for s in samples])
 
 
 def _occluded(samples: Sequence[list[Frame]]) -> np.ndarray:
