@@ -19,7 +19,7 @@ from commands import call  # noqa: E402
 from tiny import write_real, write_synthetic  # noqa: E402
 
 from h2onet_ros.engines import WeightsBundle, create_engine  # noqa: E402
-from train import evaluate, export, run  # noqa: E402
+from train import curve, evaluate, export, run  # noqa: E402
 from train.checkpoint import load_network, read_description  # noqa: E402
 from train.export import largest_difference  # noqa: E402
 
@@ -207,6 +207,12 @@ def test_open_hand_from_data_to_bundle_stopped_once(tmp_path, capsys):
     call(export.main, [tmp_path / "run", "--out", tmp_path / "bundle", "--metrics", figures])
     bundle = WeightsBundle.load(tmp_path / "bundle")
     assert bundle.info.upright and bundle.info.metrics == found
+
+    runs = 2 * [str(tmp_path / "run")]
+    curve.main([*runs, "--out", str(tmp_path / "curve.png")])
+    assert cv2.imread(str(tmp_path / "curve.png")).std() > 0
+    assert curve.main([str(tmp_path / "bundle")]) == 1
+    assert "bundle is not the folder of a run: it holds no log.jsonl" in capsys.readouterr().err
 
     for hidden, whole, none in ((0.0, "visible", "occluded"), (1.0, "occluded", "visible")):
         test = write_synthetic(tmp_path / whole, hidden=hidden, singles=0)
