@@ -21,6 +21,7 @@ _CHECK_EVERY = 5  # frames between the checks of a settled hand
 _ANGLES = np.arange(8) * (np.pi / 4)  # in which a hand of unknown direction is looked at
 _SURE_SIDE = 0.98  # probability of the side that somebody else says
 _SAME_HAND_IOU = 0.3
+_WINDOW = 1.3  # side of the part of the image in which the palm of a given region is looked for, in its sides
 
 
 class Finder:
@@ -110,10 +111,24 @@ class Finder:
         self._prepare_checks(rgb, followed)
 
     def _upright(self, rgb: NDArray[np.uint8], region: Region) -> Region:
-        """The region turned as the hand check likes it best: it was trained on upright hands."""
+        """The region turned as the palm in it points, or, without one, as the hand check likes it best."""
+        angle = self._palm_angle(rgb, region)
+        if angle is not None:
+            return replace(region, angle=angle)
         turned = [replace(region, angle=float(angle)) for angle in _ANGLES]
         presence = [answer[0] for answer in self._check.now(rgb, turned)]
         return turned[int(np.argmax(presence))]
+
+    def _palm_angle(self, rgb: NDArray[np.uint8], region: Region) -> float | None:
+        """The angle of the palm in the region; None if no palm is found whose hand would fill it."""
+        reach = _WINDOW * region.size / 2
+        low = np.maximum(np.floor([region.x - reach, region.y - reach]), 0).astype(int)
+        high = np.minimum(np.ceil([region.x + reach, region.y + reach]), rgb.shape[1::-1]).astype(int)
+        if not (low < high).all():
+            return None
+        palms = [palm.region for palm in self._detector.detect(rgb, (*low.tolist(), *high.tolist()))]
+        best = max(palms, key=region.iou, default=None)
+        return None if best is None or region.iou(best) < _SAME_HAND_IOU else best.angle
 
     def _collect_checks(self) -> dict[int, Track]:
         """Hands that are followed without doubt, by id, told what the background found out about them."""

@@ -284,12 +284,13 @@ def test_only_the_hands_that_are_given_are_followed(engine, perform):
     assert {which for _, _, which in sightings(results, shown)} == {0}
 
 
-def test_a_region_given_without_direction_finds_a_hand_that_points_anywhere(engine, perform):
+@pytest.mark.parametrize("palm_threshold", [0.5, 0.9999], ids=["by its palm", "without a palm"])
+def test_a_region_given_without_direction_finds_a_hand_that_points_anywhere(engine, perform, palm_threshold):
     one = perform("usual")[0]
     rgb = np.ascontiguousarray(np.rot90(one.frame.rgb))  # anti-clockwise by a quarter
     height, width = rgb.shape[:2]
     camera = replace(one.frame.camera, width=width, height=height)
-    pipeline = HandPipeline(engine)
+    pipeline = HandPipeline(engine, PipelineConfig(palm_threshold=palm_threshold))
     regions = [
         replace(g, region=Region(g.region.y, height - 1 - g.region.x, g.region.size))
         for g in given(one, False, False)
