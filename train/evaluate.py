@@ -45,6 +45,7 @@ from train.evaluation.open_hand import evaluate_real, evaluate_synthetic, held_o
 from train.evaluation.predictors import Subject, bundle_subject, run_subject
 from train.evaluation.published import evaluate_published
 from train.evaluation.report import Found, flat, table
+from train.evaluation.stills import evaluate_stills
 from train.evaluation.video import evaluate_video
 from train.real_crops import RealCropsError
 from train.synthetic.shards import ShardError
@@ -148,6 +149,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _measure(subject: Subject, arguments: argparse.Namespace) -> Found:
     regressor, faces = subject.topology.joint_regressor, subject.topology.faces
     rival = LandmarkNetwork(arguments.mediapipe) if arguments.mediapipe else None
+    engine = None
+    if arguments.bundle and (arguments.real or arguments.video):
+        engine = create_engine(WeightsBundle.load(arguments.bundle), arguments.engine)
     found = Found({}, {})
     if arguments.test:
         source = SyntheticSource(arguments.test)
@@ -155,11 +159,12 @@ def _measure(subject: Subject, arguments: argparse.Namespace) -> Found:
     if arguments.real:
         photographs = held_out_photographs(arguments.real, arguments.fits)
         found.add(evaluate_real(subject.predictor, photographs, regressor, faces, arguments.count, rival))
+        if engine:
+            found.add(evaluate_stills(engine, photographs, arguments.count))
     if arguments.dexycb or arguments.ho3d:
         split = arguments.split or ("test" if arguments.dexycb else "val")
         found.add(evaluate_published(subject, _published(arguments, split), arguments.count))
-    if arguments.video and rival:
-        engine = create_engine(WeightsBundle.load(arguments.bundle), arguments.engine)
+    if arguments.video and rival and engine:
         found.add(evaluate_video(engine, subject.topology, arguments.video, rival))
     return found
 

@@ -141,10 +141,10 @@ class Finder:
     def _settle(self, rgb: NDArray[np.uint8], candidates: list[Region]) -> list[tuple[float, float]]:
         """Check hands in doubt, and answer for the candidates: probabilities of a hand and of a right one."""
         urgent = [track for track in self._tracker.tracks if _is_urgent(track)]
-        answers = self._check.now(rgb, [track.region for track in urgent] + candidates)
-        for track, answer in zip(urgent, answers, strict=False):
+        answers = self._check.now(rgb, [track.region for track in urgent])
+        for track, answer in zip(urgent, answers, strict=True):
             self._tracker.check(track, *answer)
-        return answers[len(urgent) :]
+        return self._check.now(rgb, candidates, both_ways=True)
 
     def _prepare_checks(self, rgb: NDArray[np.uint8], followed: dict[int, Track]) -> None:
         """Have hands checked in the background that are followed well, now and then."""

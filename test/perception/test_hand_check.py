@@ -44,6 +44,23 @@ def test_sides_are_told_and_change_in_the_mirror(looks):
     assert ((looks["mirrored"][:, 1] > 0.5) != looks["label"]).mean() > 0.85
 
 
+def test_both_ways_the_mirror_image_is_told_the_opposite(network, real_hands):
+    check = RegionCheck(network, ThreadPoolExecutor(1))
+    right = []
+    for index in np.random.default_rng(1).permutation(len(real_hands.names))[:80]:
+        image, joints = real_hands.image(index), real_hands.joints[index]
+        region = upright_region(joints)
+        (_, once), (_, both) = *check.now(image, [region]), *check.now(image, [region], both_ways=True)
+        across = joints * [-1, 1] + [image.shape[1] - 1, 0]
+        flipped = np.ascontiguousarray(image[:, ::-1])
+        ((_, opposite),) = check.now(flipped, [upright_region(across)], both_ways=True)
+        assert both + opposite == pytest.approx(1, abs=0.15)
+        label = real_hands.right_score[index] > 0.5
+        right.append(((once > 0.5) == label, (both > 0.5) == label))
+    once, both = np.mean(right, axis=0)
+    assert both >= once and both > 0.93
+
+
 def test_the_background_says_the_same_as_the_foreground(network, real_hands):
     check = RegionCheck(network, ThreadPoolExecutor(1))
     image = real_hands.image(5)
