@@ -112,7 +112,7 @@ class HandPose:
 _SHAPE = (4.0, 40.0)
 _ROTATION = (4.0, 2.0)
 _DIRECTION = (6.0, 60.0)
-_LOG_DEPTH = (1.5, 8.0)
+_LOG_DEPTH = (0.7, 8.0)
 
 
 class HandSmoother:
