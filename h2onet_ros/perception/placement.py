@@ -34,6 +34,11 @@ docs/placement.md."""
 _OUTLIER_FRACTIONS = (0.4, 0.2, 0.1, 0.1, 0.1)
 # While the hand still turns, points far off are rather signs of a wrong turn than outliers.
 _TURNING_FRACTIONS = (0.5, 0.5, 0.5, 0.5)
+_LARGEST_SHRINKAGE = 1.1
+_DISAGREEMENT = 0.06
+"""Where most image points are off, least squares shrink the hand to its middle, that is, move it away: if
+their median residual is more than this part of their extent, and they spread wider than the projection by
+more than the factor above, the hand is moved nearer."""
 _LARGEST_TURN = 0.5
 """Radians per step: beyond, the linearisation says nothing."""
 
@@ -95,7 +100,7 @@ def place(
         position = _shift(position, relative, view, fraction)
         if position is None:
             return None
-    return believable(position, turn, relative, view)
+    return believable(_unshrunk(position, relative, view), turn, relative, view)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,6 +218,28 @@ def _shift(position: Array, joints: Array, view: View, fraction: float) -> Array
     flat = rows.reshape(-1, 3)
     solution = _solve(flat.T @ flat, flat.T @ (residuals * weight[:, None]).T.reshape(-1))
     return None if solution is None else position - solution
+
+
+def _unshrunk(position: Array, joints: Array, view: View) -> Array:
+    """The position, moved nearer if the projection is too small for image points that hardly fit it."""
+    points = joints + position
+    if np.median(np.linalg.norm(view.residuals(points), axis=1)) < _DISAGREEMENT * view.extent:
+        return position
+    for _ in range(3):  # perspective makes the size not quite proportional to the distance
+        if points[:, 2].min() < MIN_DEPTH:
+            break
+        shrinkage = _spread(view.directions) / _spread(points[:, :2] / points[:, 2:]) / _LARGEST_SHRINKAGE
+        if not 1.001 < shrinkage < np.inf:
+            break
+        position = position / shrinkage
+        points = joints + position
+        position[:2] += (view.directions - points[:, :2] / points[:, 2:]).mean(0) * position[2]
+        points = joints + position
+    return position
+
+
+def _spread(points: Array) -> float:
+    return float(np.linalg.norm(points - points.mean(0)))
 
 
 def _solve(matrix: Array, right: Array) -> Array | None:

@@ -60,6 +60,16 @@ def test_noise_of_two_percent_moves_the_hand_by_two_percent(name):
     assert np.mean(errors) < 0.02 * 0.5
 
 
+@pytest.mark.parametrize("turned", [50, 70])
+def test_a_hand_that_hardly_fits_its_points_does_not_shrink_into_the_distance(turned):
+    camera, position = CAMERAS["usual"], np.array([0.05, 0.02, 0.6])
+    turn = cv2.Rodrigues(np.radians([0.0, 0.0, turned]))[0]
+    for seed in range(5):
+        joints = hand_joints(seed)
+        placed = place(joints @ turn.T, camera.project(joints + position), camera)
+        assert placed.position[2] == pytest.approx(0.6, rel=0.35)
+
+
 def test_a_few_wild_points_are_resisted():
     camera, joints, position = CAMERAS["usual"], hand_joints(3), np.array([0.05, 0.02, 0.6])
     points = camera.project(joints + position)
