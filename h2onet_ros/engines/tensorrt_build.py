@@ -37,11 +37,8 @@ def find_tensorrt() -> ModuleType:
     for name in MODULES:
         try:
             trt = import_module(name)
-        except (
-            ImportError,
-            OSError,
-            RuntimeError,
-        ) as error:  # the latter two where its libraries are missing
+        # The latter two where its libraries are missing.
+        except (ImportError, OSError, RuntimeError) as error:
             problems.append(str(error))
             continue
         _check_version(trt)

@@ -31,14 +31,11 @@ def evaluate_stills(engine: Engine, source: RealSource, count: int | None) -> Fo
     try:
         for row in rows:
             (photo,) = source.sample(int(row), 1)
-            image, points, matrix = (
-                photo.image,
-                photo.points.astype(np.float64),
-                photo.camera.astype(np.float64),
-            )
+            image = photo.image
+            points, matrix = photo.points.astype(np.float64), photo.camera.astype(np.float64)
             height, width = image.shape[:2]
             if photo.mirrored:
-                image, points, matrix = image[:, ::-1], points.copy(), matrix.copy()
+                image = image[:, ::-1]
                 points[:, 0] = width - 1 - points[:, 0]
                 matrix[0, 2] = width - 1 - matrix[0, 2]
             frame = Frame(np.ascontiguousarray(image), 1, Camera(width, height, matrix))
