@@ -34,6 +34,7 @@ from pathlib import Path
 
 import cv2
 
+from h2onet_ros.bag.errors import BagError
 from h2onet_ros.engines import BundleError, EngineError, WeightsBundle, create_engine
 from h2onet_ros.hand.model import HandModelError
 from train.checkpoint import TrainingError
@@ -52,7 +53,7 @@ from train.synthetic.shards import ShardError
 
 EXPECTED = (
     *(ShardError, RealCropsError, DataSetError, HandModelError, TrainingError, BundleError, EngineError),
-    *(OSError, ValueError),
+    *(BagError, OSError, ValueError),
 )
 
 

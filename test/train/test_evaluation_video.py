@@ -1,5 +1,6 @@
 """The evaluation on a video: the whole pipeline on real pictures, judged by whoever finds points in them."""
 
+import json
 from types import SimpleNamespace
 
 import cv2
@@ -11,6 +12,7 @@ pytest.importorskip("torch")
 from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.types import Frame
+from train import check_video
 from train.detector.landmarks import LandmarkNetwork
 from train.evaluation.jitter import still_jitter
 from train.evaluation.video import evaluate_video
@@ -70,6 +72,28 @@ def test_a_video_is_followed_judged_and_drawn(bundle, engine, clip):
     assert 0 < found.figures["video"]["jitter_mm"] <= found.figures["video"]["jitter_worst_mm"]
     assert set(found.pictures) <= {"video_first", "video_middle", "video_worst"}
     assert all(picture.shape == (480, 640, 3) for picture in found.pictures.values())
+
+
+def test_check_video_tells_of_the_node_s_answers_and_draws_them(clip, tmp_path, capsys):
+    assert check_video.main([str(clip), "--hands", "1", "--overlay", str(tmp_path / "overlay.mp4")]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["frames"] == report["frames with a hand"] == FRAMES
+    assert report["frames per identity"] == {"1 right": FRAMES}
+    drawn, plain = (cv2.VideoCapture(str(path)) for path in (tmp_path / "overlay.mp4", clip))
+    assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
+    difference = cv2.absdiff(drawn.read()[1], plain.read()[1]).max(2)
+    assert 0.01 < (difference > 60).mean() < 0.2  # a hand's share of the picture, no more
+
+
+@pytest.mark.parametrize("content", [None, b"no video"])
+def test_a_video_that_cannot_be_read_is_named(tmp_path, capsys, content):
+    path = tmp_path / "clip.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    assert check_video.main([str(path)]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("check_video: Expected a video") and str(path) in message
+    assert "Traceback" not in message
 
 
 def test_a_picture_without_a_hand_has_no_jitter(engine):
