@@ -3,7 +3,8 @@
 The network gives the hand's shape and size, so three unknowns of position are missing for a perspective view
 and forty-two measurements are there. The same measurements also say how the hand is turned, and often better
 than the network's regressor, so the turn may be corrected along with the position, with the network's own
-answer as the prior. A linear solution is refined by damped, robustly weighted Gauss-Newton steps.
+answer as the prior. A linear solution is refined by damped, robustly weighted Gauss-Newton steps; where the
+network's rotation is far off, the turn starts from the image points alone.
 """
 
 from __future__ import annotations
@@ -36,9 +37,13 @@ _OUTLIER_FRACTIONS = (0.4, 0.2, 0.1, 0.1, 0.1)
 _TURNING_FRACTIONS = (0.5, 0.5, 0.5, 0.5)
 _LARGEST_SHRINKAGE = 1.1
 _DISAGREEMENT = 0.06
-"""Where most image points are off, least squares shrink the hand to its middle, that is, move it away: if
-their median residual is more than this part of their extent, and they spread wider than the projection by
+"""Most image points do not fit if their median residual is more than this part of their extent. Least squares
+then shrink the hand to its middle, that is, move it away: if the points spread wider than the projection by
 more than the factor above, the hand is moved nearer."""
+_OUTLIER_TURN = 0.55
+"""Radians. The network's rotation has more and larger errors than such a prior allows for, so it never costs
+more than for a turn of so much: where image points disagree as above, and a turn free of the prior pays for
+that cost, the free one is taken. See docs/placement.md."""
 _LARGEST_TURN = 0.5
 """Radians per step: beyond, the linearisation says nothing."""
 
@@ -85,22 +90,16 @@ def place(
         return None
     view = View(camera.normalise(image_points), camera.focal, extent)
 
-    position = _linear(relative, view)
-    if position is None:
-        return None
-    turn: Array = np.eye(3)
-    fractions: tuple[float, ...] = _OUTLIER_FRACTIONS
-    if turn_prior is not None:
-        turned = _turn_too(position, relative, view, turn_prior)
-        if turned is not None:
-            position, turn = turned
-            relative = relative @ turn.T
-            fractions = _OUTLIER_FRACTIONS[2:]
-    for fraction in fractions:
-        position = _shift(position, relative, view, fraction)
-        if position is None:
-            return None
-    return believable(_unshrunk(position, relative, view), turn, relative, view)
+    held = _held(relative, view, turn_prior)
+    if turn_prior is None or (held is not None and _fits(held, relative, view)):
+        return held
+    free = _turned_freely(relative, view)
+    if free is None:
+        return held
+    if held is None:
+        return free if _fits(free, relative, view) else None
+    cost = (turn_prior * _OUTLIER_TURN * extent) ** 2 / len(relative)
+    return free if free.reprojection_error**2 + cost < held.reprojection_error**2 else held
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +175,26 @@ def believable(position: Array, turn: Array, joints: Array, view: View) -> Place
     return Placement(position.astype(np.float32), error, turn)
 
 
+def _held(joints: Array, view: View, turn_prior: float | None) -> Placement | None:
+    """The placement with the turn held by the prior, or with none."""
+    position = _linear(joints, view)
+    if position is None:
+        return None
+    turn: Array = np.eye(3)
+    fractions: tuple[float, ...] = _OUTLIER_FRACTIONS
+    if turn_prior is not None:
+        turned = _turn_too(position, joints, view, turn_prior)
+        if turned is not None:
+            position, turn = turned
+            joints = joints @ turn.T
+            fractions = _OUTLIER_FRACTIONS[2:]
+    for fraction in fractions:
+        position = _shift(position, joints, view, fraction)
+        if position is None:
+            return None
+    return believable(_unshrunk(position, joints, view), turn, joints, view)
+
+
 def _turn_too(position: Array, joints: Array, view: View, prior: float) -> tuple[Array, Array] | None:
     """Position and turn after some steps in both; None where they lead nowhere."""
     turn: Array = np.eye(3)
@@ -190,6 +209,20 @@ def _turn_too(position: Array, joints: Array, view: View, prior: float) -> tuple
         turn, position = moved
         turned = joints @ turn.T
     return position, turn
+
+
+def _turned_freely(joints: Array, view: View) -> Placement | None:
+    """The placement with the turn that fits the image points best, whatever it is."""
+    try:
+        found, turn, position = cv2.solvePnP(
+            joints, view.directions[:, None], np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP
+        )
+    except cv2.error:  # all but one point
+        return None
+    if not (found and np.isfinite(turn).all() and np.isfinite(position).all()):
+        return None
+    matrix = np.asarray(cv2.Rodrigues(turn)[0], np.float64)
+    return believable(np.asarray(position[:, 0], np.float64), matrix, joints @ matrix.T, view)
 
 
 def _linear(joints: Array, view: View) -> Array | None:
@@ -223,7 +256,7 @@ def _shift(position: Array, joints: Array, view: View, fraction: float) -> Array
 def _unshrunk(position: Array, joints: Array, view: View) -> Array:
     """The position, moved nearer if the projection is too small for image points that hardly fit it."""
     points = joints + position
-    if np.median(np.linalg.norm(view.residuals(points), axis=1)) < _DISAGREEMENT * view.extent:
+    if not _disagree(points, view):
         return position
     for _ in range(3):  # perspective makes the size not quite proportional to the distance
         if points[:, 2].min() < MIN_DEPTH:
@@ -236,6 +269,15 @@ def _unshrunk(position: Array, joints: Array, view: View) -> Array:
         position[:2] += (view.directions - points[:, :2] / points[:, 2:]).mean(0) * position[2]
         points = joints + position
     return position
+
+
+def _fits(placement: Placement, joints: Array, view: View) -> bool:
+    return not _disagree(joints @ placement.turn.T + placement.position, view)
+
+
+def _disagree(points: Array, view: View) -> bool:
+    """Whether most image points are off."""
+    return bool(np.median(np.linalg.norm(view.residuals(points), axis=1)) > _DISAGREEMENT * view.extent)
 
 
 def _spread(points: Array) -> float:
