@@ -41,6 +41,7 @@ setup(
         "numpy",
         "onnxruntime>=1.17",
         "opencv-python-headless",
+        "pillow",
         "rosbags>=0.11.9",
         "ruamel.yaml",
         "scipy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -39,15 +40,29 @@ def contact_sheet(
                 continue
             is_read, bgr = capture.read()
             if is_read:
-                tiles.append(_tile(np.asarray(bgr, np.uint8), width, f"{index / rate:.1f} s"))
+                tiles.append(captioned(np.asarray(bgr, np.uint8), width, f"{index / rate:.1f} s"))
     finally:
         capture.release()
     if not tiles:
         raise BagError(f"Expected a video with images, {Path(path)} has none that can be read.")
-    blank = np.zeros_like(tiles[0])
+    return arrange(tiles, columns)
+
+
+def arrange(tiles: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+    """One image of images of the same size, row by row, black where the last row is not full."""
     columns = min(columns, len(tiles))
-    tiles += [blank] * (-len(tiles) % columns)
-    return np.vstack([np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)])
+    filled = [*tiles, *[np.zeros_like(tiles[0])] * (-len(tiles) % columns)]
+    return np.vstack([np.hstack(filled[start : start + columns]) for start in range(0, len(filled), columns)])
+
+
+def captioned(bgr: NDArray[np.uint8], width: int, text: str) -> NDArray[np.uint8]:
+    """The image `(H, W, 3)` made `width` pixels wide, with a text in its lower left corner."""
+    height = round(bgr.shape[0] * width / bgr.shape[1])
+    tile = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)
+    place, font = (10, height - 12), cv2.FONT_HERSHEY_SIMPLEX
+    for colour, thickness in ((0, 0, 0), 3), ((255, 255, 255), 1):
+        cv2.putText(tile, text, place, font, 0.6, colour, thickness, cv2.LINE_AA)
+    return np.asarray(tile, np.uint8)
 
 
 def write_image(path: Path, bgr: NDArray[np.uint8]) -> None:
@@ -57,12 +72,3 @@ def write_image(path: Path, bgr: NDArray[np.uint8]) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise BagError(f"Cannot write the picture {path}: {error.strerror}.") from error
-
-
-def _tile(bgr: NDArray[np.uint8], width: int, text: str) -> NDArray[np.uint8]:
-    height = round(bgr.shape[0] * width / bgr.shape[1])
-    tile = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)
-    place, font = (10, height - 12), cv2.FONT_HERSHEY_SIMPLEX
-    for colour, thickness in ((0, 0, 0), 3), ((255, 255, 255), 1):
-        cv2.putText(tile, text, place, font, 0.6, colour, thickness, cv2.LINE_AA)
-    return np.asarray(tile, np.uint8)

@@ -39,19 +39,7 @@ class ImageFolderSource:
 
     def __init__(self, path: str | os.PathLike[str], frame_rate: float = 30.0) -> None:
         folder = Path(path)
-        try:
-            there = sorted(folder.iterdir(), key=_natural)
-        except OSError as error:
-            raise SourceError(
-                f"Expected a folder of pictures, cannot read {folder}: {error.strerror}."
-            ) from error
-        self.files = [file for file in there if file.suffix.lower() in ENDINGS]
-        if not self.files:
-            others = ", ".join(file.name for file in there[:3]) or "nothing"
-            raise SourceError(
-                f"Expected a folder with pictures ({', '.join(ENDINGS)}), {folder} holds {others}"
-                f"{', ...' if len(there) > 3 else ''}; convert them, or name another folder."
-            )
+        self.files = picture_files(folder)
         self.frame_rate = frame_rate
         self.frame_count = len(self.files)
         self.problems: list[str] = []
@@ -77,7 +65,7 @@ class ImageFolderSource:
         self.problems = []
         size: tuple[int, ...] | None = None
         for index, file in enumerate(self.files):
-            bgr = _read(file)
+            bgr = read_picture(file)
             if bgr is None:
                 self.problems.append(f"{file} cannot be read as a picture.")
             elif size is not None and bgr.shape != size:
@@ -102,7 +90,30 @@ def untouched(file: Path, bgr: NDArray[np.uint8]) -> bytes | None:
     return content if plain is not None and np.array_equal(plain, bgr) else None
 
 
-def _read(file: Path) -> NDArray[np.uint8] | None:
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures of a folder in the order of their names, numbers in them by value.
+
+    Raises:
+        SourceError: for a folder that cannot be read or has none.
+    """
+    try:
+        there = sorted(folder.iterdir(), key=_natural)
+    except OSError as error:
+        raise SourceError(
+            f"Expected a folder of pictures, cannot read {folder}: {error.strerror}."
+        ) from error
+    files = [file for file in there if file.suffix.lower() in ENDINGS]
+    if not files:
+        others = ", ".join(file.name for file in there[:3]) or "nothing"
+        raise SourceError(
+            f"Expected a folder with pictures ({', '.join(ENDINGS)}), {folder} holds {others}"
+            f"{', ...' if len(there) > 3 else ''}; convert them, or name another folder."
+        )
+    return files
+
+
+def read_picture(file: Path) -> NDArray[np.uint8] | None:
+    """The picture `(H, W, 3)` BGR, turned as its camera noted; None for what is none."""
     try:
         content = np.frombuffer(file.read_bytes(), np.uint8)
     except OSError:

@@ -18,13 +18,14 @@ import argparse
 import datetime
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from h2onet_ros.bag.evaluate import Interruption
+from h2onet_ros.options import number
 
 if TYPE_CHECKING:
     from h2onet_ros.bag.calibration import Calibration
@@ -50,7 +51,7 @@ def arguments(args: Sequence[str] | None) -> argparse.Namespace:
     camera = parser.add_argument_group("camera")
     camera.add_argument("--calibration", metavar="YAML", help="camera_info file of the camera")
     camera.add_argument(
-        "--field-of-view", type=_number(1, 179), metavar="DEGREES",
+        "--field-of-view", type=number(1, 179), metavar="DEGREES",
         help="assumed across the longer side where there is no calibration (60)",
     )  # fmt: skip
     camera.add_argument(
@@ -60,14 +61,14 @@ def arguments(args: Sequence[str] | None) -> argparse.Namespace:
     what = parser.add_argument_group("what is taken")
     what.add_argument(
         "--rate",
-        type=_number(0.01, 1000),
+        type=number(0.01, 1000),
         metavar="HZ",
         help="images a second (the video's; pictures and --synthetic: 30)",
     )
     what.add_argument(
-        "--start", type=_number(0, 1e9), default=0.0, metavar="SECONDS", help="leave out the beginning"
+        "--start", type=number(0, 1e9), default=0.0, metavar="SECONDS", help="leave out the beginning"
     )
-    what.add_argument("--seconds", type=_number(1e-9, 1e9), help="how much of it (all; --synthetic: 7)")
+    what.add_argument("--seconds", type=number(1e-9, 1e9), help="how much of it (all; --synthetic: 7)")
     what.add_argument(
         "--stamp", metavar="TIME", type=_time,
         help="of the first image, as 2024-05-31T14:30:00 or seconds since 1970 (when the source was last "
@@ -79,7 +80,7 @@ def arguments(args: Sequence[str] | None) -> argparse.Namespace:
         help="pictures that are JPEG or PNG already are taken as they are (%(default)s)",
     )  # fmt: skip
     how.add_argument(
-        "--quality", type=_number(1, 100, int), default=95, help="of JPEG, 1 to 100 (%(default)s)"
+        "--quality", type=number(1, 100, int), default=95, help="of JPEG, 1 to 100 (%(default)s)"
     )
     how.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="(%(default)s)")
     how.add_argument(
@@ -91,12 +92,12 @@ def arguments(args: Sequence[str] | None) -> argparse.Namespace:
         "--hands", type=int, choices=(1, 2), default=1, help="two cross each other (%(default)s)"
     )
     hands.add_argument(
-        "--seed", type=_number(0, 2**32 - 1, int), default=0, help="another one, other hands (%(default)s)"
+        "--seed", type=number(0, 2**32 - 1, int), default=0, help="another one, other hands (%(default)s)"
     )
     hands.add_argument(
         "--size", type=_size, default=(640, 480), metavar="WxH", help="of the images (640x480)"
     )
-    hands.add_argument("--focal", type=_number(1, 1e5), metavar="PIXELS", help="focal length (0.85 x width)")
+    hands.add_argument("--focal", type=number(1, 1e5), metavar="PIXELS", help="focal length (0.85 x width)")
     hands.add_argument("--depth", action="store_true", help="record depth images too (16UC1, millimetres)")
     parsed = parser.parse_args(args)
     _check(parser, parsed)
@@ -307,17 +308,6 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         # A stamp of 0 would be one that nobody set.
         is_file = not options.synthetic and options.source.exists()
         options.stamp = options.source.stat().st_mtime_ns if is_file else 1_000_000_000
-
-
-def _number(low: float, high: float, kind: type[int] | type[float] = float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        value = kind(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"expected {low:.10g} to {high:.10g}, got {text}")
-        return value
-
-    parse.__name__ = "number" if kind is float else "whole number"
-    return parse
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -20,9 +20,10 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from h2onet_msgs.srv import CalibrateHandScale, SaveSnapshot
+from h2onet_ros.perception.hand_files import write_hands
 from h2onet_ros.perception.hand_size import CalibrationError, SizeCalibration, SizeEstimate
 from h2onet_ros.perception.types import Frame, FrameResult
-from h2onet_ros.ros.snapshot import default_folder, write_snapshot
+from h2onet_ros.ros.snapshot import default_folder, snapshot_folder
 
 SNAPSHOT_PATIENCE_S = 5.0
 CALIBRATION_PATIENCE_S = 15.0
@@ -144,9 +145,8 @@ class HandServices:
             nonlocal hands
             try:
                 folder = Path(given).expanduser() if given else default_folder()
-                written.extend(
-                    write_snapshot(folder, frame, result, self._draw(frame, result), self._faces())
-                )
+                new = snapshot_folder(folder, frame.stamp)
+                written.extend(write_hands(new, frame, result, self._draw(frame, result), self._faces()))
             except (OSError, RuntimeError) as error:  # pathlib's, for a home folder that is not known
                 reason = getattr(error, "strerror", None) or error
                 return f"expected a folder to write to, not {given or 'the default'}: {reason}"
