@@ -121,7 +121,7 @@ def _find(options: argparse.Namespace, interruption: Interruption) -> int:
         except BagError as error:
             problems.append(str(error))
         else:
-            print(f"{album.count} photographs, {album.hands} hands; {sheet} shows them")
+            print(f"{_number(album.count, 'photograph')}, {_number(album.hands, 'hand')}; {sheet} shows them")
     for problem in problems:
         print(f"{PROGRAM}: {problem}", file=sys.stderr)
     if interruption:
@@ -249,7 +249,11 @@ def _described(hands: Sequence[Hand]) -> str:
     if not hands:
         return "no hand"
     each = ", ".join(f"{hand.handedness} at {hand.position[2]:.2f} m" for hand in hands)
-    return f"{len(hands)} hand{'s' * (len(hands) > 1)}: {each}"
+    return f"{_number(len(hands), 'hand')}: {each}"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ PALM_POINTS = ("wrist", "index_1", "middle_1", "ring_1", "little_1", "thumb_1", 
 
 _CELLS = ((8, 2), (16, 6))  # stride in pixels, anchors per cell
 _NMS_IOU = 0.3
+_MARGIN = 0.25
+"""Of the side of a square image, to every side."""
 
 
 # How far the middle of the hand's box lies from the palm's towards the knuckles, and the size of the region
@@ -107,10 +109,11 @@ class PalmDetector:
     ) -> list[PalmDetection]:
         """Palms in an RGB image `(H, W, 3)` uint8, best first, in pixels of that image.
 
-        With a window (left, top, right, bottom) only that part is looked at, and so in finer detail.
+        With a window (left, top, right, bottom) only that part is looked at, and so in finer detail. It may
+        reach beyond the image, where all is black.
         """
         left, top, right, bottom = window or (0, 0, rgb.shape[1], rgb.shape[0])
-        image, scale, offset = letterbox(rgb[top:bottom, left:right], INPUT_SIZE)
+        image, scale, offset = letterbox(_part(rgb, left, top, right, bottom), INPUT_SIZE)
         tensor = np.ascontiguousarray(image.transpose(2, 0, 1))[None].astype(np.float32) / 255
         boxes, logits = self._network.run(None, {"image": tensor})
         chosen = np.flatnonzero(logits[0, :, 0] > self._logit_threshold)
@@ -135,12 +138,26 @@ def search_windows(width: int, height: int) -> list[tuple[int, int, int, int]]:
     """What to look at in turn, frame by frame, while a hand is searched for in an image of this size.
 
     The whole image every other time, and the two squares at its ends in between: they are less shrunk, and
-    the network finds few hands that it sees with less than 30 pixels.
+    the network finds few hands that it sees with less than 30 pixels. Of a square image its surroundings
+    instead: the network misses hands that fill what it sees.
     """
     whole, side = (0, 0, width, height), min(width, height)
     if max(width, height) < 1.1 * side:
-        return [whole]
+        margin = round(_MARGIN * side)
+        return [whole, (-margin, -margin, width + margin, height + margin)]
     return [whole, (0, 0, side, side), whole, (width - side, height - side, width, height)]
+
+
+def _part(rgb: NDArray[np.uint8], left: int, top: int, right: int, bottom: int) -> NDArray[np.uint8]:
+    """The part of the image `(H, W, 3)`, black outside of it."""
+    height, width = rgb.shape[:2]
+    part = rgb[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    beyond = [max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0)]
+    if not any(beyond):
+        return part
+    above, below, before, behind = beyond
+    framed = cv2.copyMakeBorder(part, above, below, before, behind, cv2.BORDER_CONSTANT)
+    return np.asarray(framed, np.uint8)
 
 
 def letterbox(rgb: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], float, FloatArray]:

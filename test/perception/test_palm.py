@@ -164,12 +164,38 @@ def test_a_small_hand_is_found_by_looking_at_a_part_of_the_image(detector, real_
     assert found["windows"] > 1.2 * found["whole"]
 
 
-@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1920, 1080), (100, 100), (1, 1000), (641, 639)])
+def test_a_hand_that_fills_a_square_image_is_found_with_its_surroundings(detector, real_hands):
+    indices = np.random.default_rng(4).permutation(len(real_hands.names))[:120]
+    found = {"whole": 0, "windows": 0}
+    for index in indices:
+        image, truth = real_hands.image(index), true_region(real_hands.joints[index])
+        whole, surroundings = search_windows(*image.shape[1::-1])
+        for name, views in (("whole", [whole]), ("windows", [whole, surroundings])):
+            palms = [palm for view in views for palm in detector.detect(image, view)]
+            found[name] += any(palm.region.iou(truth) > 0.4 for palm in palms)
+    assert found["windows"] > 0.95 * len(indices)
+    assert found["windows"] > found["whole"]
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1920, 1080), (1, 1000)])
 def test_windows_lie_in_the_image_and_cover_it_at_every_other_look(size):
     windows = search_windows(*size)
     assert set(windows[::2]) == {(0, 0, *size)}
     for left, top, right, bottom in windows:
         assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
+
+
+@pytest.mark.parametrize("window", [(-40, -30, 200, 210), (10, 10, 260, 260), (-60, 0, 190, 200)])
+def test_beyond_the_image_all_is_black(detector, real_hands, window):
+    left, top, right, bottom = window
+    image = canvas_with(real_hands, {5: (20, 20)}, (240, 240))[:200, :190]
+    framed = np.zeros((500, 500, 3), np.uint8)
+    framed[100:300, 100:290] = image
+    expected = detector.detect(framed[100 + top : 100 + bottom, 100 + left : 100 + right])
+    assert expected
+    for one, other in zip(expected, detector.detect(image, window), strict=True):
+        np.testing.assert_allclose(one.points + np.array([left, top]), other.points, atol=1e-3)
+        assert one.score == pytest.approx(other.score)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
