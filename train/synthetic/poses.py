@@ -69,7 +69,7 @@ class PoseSampler:
             (0.11, "grasp"),
             (0.05, "thumb_up"),
             (0.05, "hook"),
-            (0.06, "blend"),
+            (0.10, "blend"),
             (0.05, "loose"),
         ]
 
@@ -186,7 +186,8 @@ class PoseSampler:
         return angles
 
     def _counting(self, rng: np.random.Generator) -> np.ndarray:
-        """Each finger either stretched or bent: counting, pointing, victory, horns and all the others."""
+        """Each finger either stretched or bent: counting, pointing, victory, horns and all the others; or on
+        the way from one to another."""
         angles = np.zeros((16, 3))
         patterns = (
             (1, 0, 0, 0),
@@ -200,16 +201,17 @@ class PoseSampler:
         stretched = tuple(
             patterns[rng.integers(len(patterns))] if rng.random() < 0.75 else rng.integers(0, 2, 4).tolist()
         )
+        on_the_way = rng.random() < 0.4  # between two numbers each finger is somewhere else
         bent = rng.uniform(0.93, 1.03) if rng.random() < 0.75 else rng.uniform(0.78, 0.93)
         for finger, straight in zip(FINGERS, stretched):
             if straight:
                 self.bend(angles, finger, rng.normal(2, 8), rng.normal(5, 6), rng.normal(3, 4))
             else:
-                self.bend(
-                    angles, finger, 78 * bent + rng.normal(0, 5), 95 * bent + rng.normal(0, 4), 45 * bent
-                )
+                share = rng.uniform(0.2, 1.0) if on_the_way else bent
+                mcp, pip = 78 * share + rng.normal(0, 5), 95 * share + rng.normal(0, 4)
+                self.bend(angles, finger, mcp, pip, 45 * share)
         self.fan(angles, rng.uniform(-2, 14), rng)
-        if rng.random() < 0.6:
+        if not on_the_way and rng.random() < 0.6:
             self._rest_thumb(angles, stretched, rng)
         else:
             self._draw_thumb(angles, "counting", rng)

@@ -34,7 +34,7 @@ from train.synthetic.sampler import SceneSampler
 from train.synthetic.shards import FORMAT, shard_path, write_shard
 from train.synthetic.textures import build_textures
 
-GENERATOR = 2
+GENERATOR = 3
 """Raised whenever a seed gives other data than before, so that no data set is continued with other rules."""
 
 STORED_QUALITY = 92
