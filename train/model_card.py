@@ -104,10 +104,19 @@ ROWS: tuple[tuple[str, tuple[Row, ...]], ...] = (
             _percent("right hands, median", "real_right_uv_median"),
             Row("left hands, median", "real_left_uv_median", form="{:.1f} %", factor=100,
                 wanted="<= 1.05 x right", met=_not_behind("real_right_uv_median", 1.05)),
-            _percent("whole pipeline, from a square alone: found", "real_stills_found"),
-            _percent("side told rightly", "real_stills_side"),
-            _percent("image points off, median", "real_stills_uv_median"),
-            _percent("more than 15 % off, or not found", "real_stills_uv_failures"),
+            *(
+                row
+                for name, key in (
+                    ("whole pipeline, the photograph alone given", "real_photos"),
+                    ("the same, a square about the hand given", "real_stills"),
+                )
+                for row in (
+                    _percent(f"{name}: found", f"{key}_found"),
+                    _percent("side told rightly", f"{key}_side"),
+                    _percent("image points off, median", f"{key}_uv_median"),
+                    _percent("more than 15 % off, or not found", f"{key}_uv_failures"),
+                )
+            ),
         ),
     ),
     (

@@ -216,7 +216,8 @@ def test_open_hand_from_data_to_bundle_stopped_once(tmp_path, capsys):
 
     real = ["--real", tmp_path / "real", "--fits", tmp_path / "run" / "fits.npz"]
     call(evaluate.main, ["--bundle", tmp_path / "bundle", *real, "--json", figures])
-    assert 0 <= json.loads(figures.read_text())["real_stills_found"] <= 1
+    found = json.loads(figures.read_text())
+    assert 0 <= found["real_stills_found"] <= 1 and 0 <= found["real_photos_found"] <= 1
     for hidden, whole, none in ((0.0, "visible", "occluded"), (1.0, "occluded", "visible")):
         test = write_synthetic(tmp_path / whole, hidden=hidden, singles=0)
         call(evaluate.main, ["--bundle", tmp_path / "bundle", "--test", test, "--json", figures])
