@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = {
-    "photos": ("h2onet_ros.photos", "hands of photographs: overlays, joints, meshes"),
+    "photos": ("h2onet_ros.photos.command", "hands of photographs: overlays, joints, meshes"),
     "evaluate-bag": ("h2onet_ros.bag.evaluate", "hands of a recording, without ROS, with figures"),
     "compare": ("h2onet_ros.bag.comparison.command", "two evaluations of one recording side by side"),
     "make-bag": ("h2onet_ros.bag.make_bag", "a recording of a video, of pictures, or of rendered hands"),

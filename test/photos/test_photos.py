@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from h2onet_ros import photos
 from h2onet_ros.engines import default_bundle_path
 from h2onet_ros.hand.metrics import pa_mean_distance
+from h2onet_ros.photos import command
 
 DEMO = default_bundle_path().parents[1] / "demo"
 FRAME = 100
@@ -37,7 +37,7 @@ def true_joints():
 
 
 def call(*arguments) -> int:
-    return photos.main([str(argument) for argument in arguments])
+    return command.main([str(argument) for argument in arguments])
 
 
 def hands_of(folder) -> list[dict]:
@@ -168,6 +168,11 @@ def test_results_are_replaced_only_on_request(picture, tmp_path, capsys):
     assert call(photo, "--out", out, "--force") == 0
     assert hands_of(out / "a")[0]["handedness"] == "left"
 
+    (out / "a" / "thesis.tex").write_text("written by hand")
+    assert call(photo, "--out", out, "--force") == 2
+    assert "something else is there" in capsys.readouterr().err
+    assert (out / "a" / "thesis.tex").is_file()
+
 
 def test_the_example_of_the_documentation_runs(picture, tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "photographs.md").read_text()
@@ -184,8 +189,8 @@ def test_ctrl_c_keeps_what_was_found(picture, tmp_path):
     folder.mkdir()
     for number in range(300):
         cv2.imwrite(str(folder / f"{number}.jpg"), picture)
-    command = [sys.executable, "-m", "h2onet_ros.cli", "photos", str(folder), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    photos = [sys.executable, "-m", "h2onet_ros.cli", "photos", str(folder), "--out", str(out)]
+    process = subprocess.Popen(photos, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("0.jpg: 2 hands")
     process.send_signal(signal.SIGINT)

@@ -1,0 +1,1 @@
+"""`h2onet photos`: hands of single photographs as files."""
