@@ -22,6 +22,7 @@ class CropJitter:
         scale: standard deviation of the logarithm of the region's size...
         scale_limits: ...and what it is clipped to, as factors.
         shift: standard deviation of the centre in sides of the region, clipped at 2.5 times that.
+        crop_scale: side of the region over the longer side of the hand's box, before it varies.
     """
 
     upright: bool = True
@@ -30,6 +31,7 @@ class CropJitter:
     scale: float = 0.13
     scale_limits: tuple[float, float] = (0.75, 1.4)
     shift: float = 0.05
+    crop_scale: float = CROP_SCALE
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def random_affine(
     """
     centre = points.mean(0)
     turned = crop_affine(Region(float(centre[0]), float(centre[1]), 1.0), 1, rotation)
-    region = region_from_points(points @ turned[:, :2].T + turned[:, 2], CROP_SCALE)
+    region = region_from_points(points @ turned[:, :2].T + turned[:, 2], jitter.crop_scale)
     shift = np.clip(rng.normal(0, jitter.shift, 2), -2.5 * jitter.shift, 2.5 * jitter.shift)
     scale = float(np.clip(np.exp(rng.normal(0, jitter.scale)), *jitter.scale_limits))
     region = Region(

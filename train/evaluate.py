@@ -30,6 +30,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -90,6 +91,13 @@ def make_parser() -> argparse.ArgumentParser:
         "beside the network on --test and --real",
     )
     sets.add_argument("--count", type=int, help="only so many samples of each set")
+    parser.add_argument(
+        "--crop-scale",
+        type=float,
+        metavar="X",
+        help="side of upright crops of --test and --real over the longer side of the hand's box, if not as "
+        "the bundle or the run has it",
+    )
     parser.add_argument("--engine", default="onnxruntime", help="that runs the bundle (see docs/weights.md)")
     parser.add_argument(
         "--published-joints",
@@ -129,6 +137,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         subject = bundle_subject(arguments.bundle, arguments.engine, arguments.published_joints)
     else:
         subject = run_subject(arguments.run, arguments.published_joints)
+    if arguments.crop_scale:
+        subject = replace(subject, crop_scale=arguments.crop_scale)
     if arguments.submission:
         count = write_submission(subject, _published(arguments, "evaluation"), arguments.submission)
         print(f"{arguments.submission}: {count} samples, ready for the challenge")
@@ -148,7 +158,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _measure(subject: Subject, arguments: argparse.Namespace) -> Found:
-    regressor, faces = subject.topology.joint_regressor, subject.topology.faces
     rival = LandmarkNetwork(arguments.mediapipe) if arguments.mediapipe else None
     engine = None
     if arguments.bundle and (arguments.real or arguments.video):
@@ -156,10 +165,10 @@ def _measure(subject: Subject, arguments: argparse.Namespace) -> Found:
     found = Found({}, {})
     if arguments.test:
         source = SyntheticSource(arguments.test)
-        found.add(evaluate_synthetic(subject.predictor, source, regressor, faces, arguments.count, rival))
+        found.add(evaluate_synthetic(subject, source, arguments.count, rival))
     if arguments.real:
         photographs = held_out_photographs(arguments.real, arguments.fits)
-        found.add(evaluate_real(subject.predictor, photographs, regressor, faces, arguments.count, rival))
+        found.add(evaluate_real(subject, photographs, arguments.count, rival))
         if engine:
             found.add(evaluate_stills(engine, photographs, arguments.count))
     if arguments.dexycb or arguments.ho3d:

@@ -70,6 +70,7 @@ def describe(run: Path, network: H2ONet, given: argparse.Namespace) -> Provenanc
         licence=given.licence or (OPEN_LICENCE if is_open else MANO_LICENCE),
         training_data=given.training_data or (OPEN_DATA if is_open else ", ".join(data)),
         temporal_offsets_s=offsets,
+        crop_scale=given.crop_scale or run_config(run).mixture.crop.crop_scale,
         upright=was_trained_upright(run),
         metrics=json.loads(given.metrics.read_text()) if given.metrics else {},
     )
@@ -85,6 +86,13 @@ def main() -> int:
     parser.add_argument("--licence", help="of the weights")
     parser.add_argument("--training-data", help="what they were trained on, in a sentence")
     parser.add_argument("--metrics", type=Path, help="JSON file of train.evaluate, to be kept in the bundle")
+    parser.add_argument(
+        "--crop-scale",
+        type=float,
+        metavar="X",
+        help="side of the crops that the node makes over the longer side of the hand's box, if not as "
+        "trained; train.evaluate --crop-scale tells which is best",
+    )
     parser.add_argument("--precision", choices=("float16", "float32"), default="float16")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     arguments = parser.parse_args()

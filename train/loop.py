@@ -102,7 +102,11 @@ def run_stage(
         f"{fabric.device.type}, {'bfloat16 mixed' if optimisation.bfloat16 else 'float32'}",
     )
     validation = Validation(
-        data.held_out, config.validation_samples, config.network.frames, mixture.augmentation == "upright"
+        data.held_out,
+        config.validation_samples,
+        config.network.frames,
+        mixture.augmentation == "upright",
+        mixture.crop.crop_scale,
     )
     log = RunLog(out, trainer.step) if main else None
     try:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from h2onet_ros.model import H2ONet
+from h2onet_ros.perception.crop import CROP_SCALE
 from train.data import RealSource, SyntheticSource
 from train.datasets.base import OrderedSource
 from train.evaluation.metrics import metrics_2d, metrics_3d
 from train.evaluation.pictures import draw_predictions
 from train.evaluation.predictions import Samples, first, predict, spread
-from train.evaluation.predictors import NetworkPredictor
+from train.evaluation.predictors import NetworkPredictor, Subject
 
 SHOWN = 8
 
@@ -50,12 +51,18 @@ class Validation:
         count: samples of each.
         frames: of the network.
         upright: how crops are made.
+        crop_scale: side of upright crops over the longer side of the hand's box.
     """
 
     def __init__(
-        self, held_out: Mapping[str, OrderedSource], count: int, frames: int, upright: bool = True
+        self,
+        held_out: Mapping[str, OrderedSource],
+        count: int,
+        frames: int,
+        upright: bool = True,
+        crop_scale: float = CROP_SCALE,
     ) -> None:
-        self._upright = upright
+        self._upright, self._frames, self._crop_scale = upright, frames, crop_scale
         self._sets: dict[str, tuple[Samples, bool]] = {}
         for name, source in held_out.items():
             rows = first(source, count) if isinstance(source, SyntheticSource) else spread(source, count)
@@ -63,12 +70,12 @@ class Validation:
 
     def __call__(self, network: H2ONet) -> Checked:
         predictor = NetworkPredictor(network)
-        regressor, faces = network.topology.joint_regressor, network.topology.faces
+        subject = Subject("", predictor, network.topology, self._upright, self._frames, self._crop_scale)
         checked = Checked({}, {})
         for name, (samples, has_mesh) in self._sets.items():
-            p = predict(predictor, samples, regressor, upright=self._upright)
+            p = predict(subject, samples, network.topology.joint_regressor)
             figures = (metrics_3d(p) if has_mesh else {}) | metrics_2d(p)
             checked.figures |= {f"{name}_{figure}": round(value, 4) for figure, value in figures.items()}
             shown = spread(samples, SHOWN)
-            checked.pictures[name] = draw_predictions(p, samples, shown, faces, self._upright)
+            checked.pictures[name] = draw_predictions(p, subject, samples, shown)
         return checked

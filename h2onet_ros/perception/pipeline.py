@@ -13,6 +13,7 @@ import numpy as np
 from h2onet_ros.engines.base import Engine, FrameFeatures
 from h2onet_ros.perception.assembly import AssemblyOptions, HandState, assemble
 from h2onet_ros.perception.crop import (
+    CROP_SCALE,
     crop_affine,
     crop_image,
     invert,
@@ -94,7 +95,7 @@ class HandPipeline:
         self._config = config or PipelineConfig()
         cv2.setNumThreads(self._config.threads)
         self._size = engine.bundle.image_size
-        self._tracker = Tracker(self._config.max_hands, self._config.tracker, engine.bundle.info.crop_scale)
+        self._tracker = Tracker(self._config.max_hands, self._config.tracker)
         self._finder = Finder(self._tracker, self._config.palm_threshold, self._config.threads)
         self._states: dict[int, HandState] = {}
         self._stamp: int | None = None
@@ -255,10 +256,12 @@ class HandPipeline:
         )
 
     def _as_trained(self, region: Region, points: FloatArray | None) -> Region:
-        """The region as the mesh network wants it: standing upright, or with its sides along the image's."""
+        """The region as the mesh network wants it: standing upright, or with its sides along the image's; as
+        tight as the bundle says, once the hand's `points` are known."""
         info = self.engine.bundle.info
         if info.upright:
-            return region
+            tightness = 1.0 if points is None else info.crop_scale / CROP_SCALE
+            return replace(region, size=region.size * tightness)
         if points is None:
             return replace(region, angle=0.0)
         return region_from_points(points, info.crop_scale)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from h2onet_ros.perception.crop import upright_region
+from h2onet_ros.perception.crop import CROP_SCALE, upright_region
 from h2onet_ros.perception.track import Track, size_ratio
 from h2onet_ros.perception.types import FloatArray, Region
 
@@ -80,7 +80,7 @@ class Tracker:
     """
 
     def __init__(
-        self, max_hands: int = 2, config: TrackerConfig | None = None, crop_scale: float = 1.5
+        self, max_hands: int = 2, config: TrackerConfig | None = None, crop_scale: float = CROP_SCALE
     ) -> None:
         if max_hands < 1:
             raise ValueError(f"Tracker: expected max_hands of at least 1, got {max_hands}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -65,6 +67,22 @@ def test_both_hands_are_found_nearly_always(results, recording):
     found = {(i, which) for _, i, which in pairs(results, truth)}
     there = {(i, w) for i, w in np.argwhere(truth["visible_share"] >= 0.95)}
     assert len(found & there) / len(there) > FOUND
+
+
+def test_crops_are_as_tight_as_the_bundle_says(recording, tmp_path):
+    """The region of a hand is what the network looked at."""
+    sizes = []
+    for scale in (1.5, 1.2):
+        folder = tmp_path / str(scale)
+        shutil.copytree(default_bundle_path(), folder)
+        description = json.loads((folder / "bundle.json").read_text())
+        description["info"]["crop_scale"] = scale
+        (folder / "bundle.json").write_text(json.dumps(description))
+        pipeline = HandPipeline(create_engine(WeightsBundle.load(folder)), PipelineConfig(max_hands=1))
+        sizes.append([pipeline.process(frame).hands[0].region.size for frame in recording[0][100:110]])
+        pipeline.close()
+    loose, tight = np.array(sizes)
+    assert np.median(tight / loose) == pytest.approx(1.2 / 1.5, rel=0.06)
 
 
 def test_each_hand_keeps_its_id_and_its_side(results, recording):

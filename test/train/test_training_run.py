@@ -21,7 +21,7 @@ from train.checkpoint import TrainingError, best_checkpoint, load_network, read_
 from train.data import SyntheticSource  # noqa: E402
 from train.evaluation.metrics import metrics_2d, metrics_3d  # noqa: E402
 from train.evaluation.predictions import Samples, predict  # noqa: E402
-from train.evaluation.predictors import NetworkPredictor  # noqa: E402
+from train.evaluation.predictors import NetworkPredictor, Subject  # noqa: E402
 from train.losses import heatmap_loss  # noqa: E402
 from train.optimisation import Optimisation  # noqa: E402
 from train.trainer import Trainer  # noqa: E402
@@ -221,7 +221,8 @@ def test_heatmaps_are_best_where_the_points_are():
 
 def test_validation_of_the_truth_is_perfect(topology, source):
     samples = Samples(source, 3)
-    p = predict(NetworkPredictor(H2ONet(CONFIG, topology)), samples, topology.joint_regressor, batch=4)
+    subject = Subject("untrained", NetworkPredictor(H2ONet(CONFIG, topology)), topology, upright=True)
+    p = predict(subject, samples, topology.joint_regressor, batch=4)
     assert len(p.uv) == len(samples) == 9
     perfect = replace(
         p,

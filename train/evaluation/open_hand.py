@@ -15,7 +15,7 @@ from train.evaluation.landmarks import predict_landmarks
 from train.evaluation.metrics import metrics_2d, metrics_3d, uv_errors
 from train.evaluation.pictures import draw_predictions
 from train.evaluation.predictions import TRACKING, Predictions, Samples, first, predict, spread
-from train.evaluation.predictors import Predictor
+from train.evaluation.predictors import Subject
 from train.evaluation.report import Figures, Found
 from train.fit import Fits, fit
 from train.real_crops import RealCrops
@@ -28,10 +28,8 @@ SHOWN = 24
 
 
 def evaluate_synthetic(
-    predictor: Predictor,
+    subject: Subject,
     source: SyntheticSource,
-    regressor: np.ndarray,
-    faces: np.ndarray,
     count: int | None,
     rival: LandmarkNetwork | None = None,
 ) -> Found:
@@ -40,19 +38,20 @@ def evaluate_synthetic(
     Without the past the newest frame stands for all three. `visible` are the hands of which no finger is
     hidden, `occluded` the triplets with hidden fingers, `revealed` those in which a past frame shows one.
     """
+    regressor = subject.topology.joint_regressor
     samples = list(Samples(source, 3, first(source, count)))
     parts = {"visible": _visible(samples), "occluded": _occluded(samples), "revealed": _revealed(samples)}
     figures: Figures = {}
     pictures = {}
     for name, forget in (("synthetic", False), ("synthetic_single", True)):
-        p = predict(predictor, samples, regressor, forget=forget)
+        p = predict(subject, samples, regressor, forget=forget)
         figures |= _by_part(name, p, parts if forget else parts | views(_rotations(samples)))
         if not forget:
-            pictures[name] = draw_predictions(p, samples, np.arange(min(SHOWN, len(samples))), faces)
+            pictures[name] = draw_predictions(p, subject, samples, np.arange(min(SHOWN, len(samples))))
     if rival:
         p = predict_landmarks(rival, samples, open_hand().standard_regressor())
         figures |= _by_part("synthetic_mediapipe", p, parts)
-    p = predict(predictor, samples, regressor, jitter=TRACKING)
+    p = predict(subject, samples, regressor, jitter=TRACKING)
     figures |= _by_part("synthetic_jittered", p, {})
     return Found(figures, pictures)
 
@@ -88,10 +87,8 @@ def held_out_photographs(crops: Path, fits: Path | None) -> RealSource:
 
 
 def evaluate_real(
-    predictor: Predictor,
+    subject: Subject,
     source: RealSource,
-    regressor: np.ndarray,
-    faces: np.ndarray,
     count: int | None,
     rival: LandmarkNetwork | None = None,
 ) -> Found:
@@ -101,10 +98,11 @@ def evaluate_real(
     """
     rows = spread(source, count)
     samples = Samples(source, 1, rows)
-    p = predict(predictor, samples, regressor)
+    regressor = subject.topology.joint_regressor
+    p = predict(subject, samples, regressor)
     figures = {
         "real": metrics_2d(p),
-        "real_jittered": metrics_2d(predict(predictor, samples, regressor, jitter=TRACKING)),
+        "real_jittered": metrics_2d(predict(subject, samples, regressor, jitter=TRACKING)),
     }
     mirrored = source.crops.mirrored[rows]
     for part, chosen in ({"left": mirrored, "right": ~mirrored} | views(_rotations(samples))).items():
@@ -117,8 +115,8 @@ def evaluate_real(
     return Found(
         figures,
         {
-            "real": draw_predictions(p, samples, typical, faces),
-            "real_worst": draw_predictions(p, samples, worst, faces),
+            "real": draw_predictions(p, subject, samples, typical),
+            "real_worst": draw_predictions(p, subject, samples, worst),
         },
     )
 

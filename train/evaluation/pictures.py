@@ -10,6 +10,7 @@ import numpy as np
 from h2onet_ros.hand.joints import SKELETON
 from train.datasets.base import Frame
 from train.evaluation.predictions import STILL, Predictions, crop_frame
+from train.evaluation.predictors import Subject
 
 TILE = 256
 COLUMNS = 4
@@ -17,20 +18,20 @@ TRUE_COLOUR, FOUND_COLOUR = (60, 220, 60), (60, 60, 255)
 
 
 def draw_predictions(
-    p: Predictions, samples: Sequence[list[Frame]], rows: np.ndarray, faces: np.ndarray, upright: bool = True
+    p: Predictions, subject: Subject, samples: Sequence[list[Frame]], rows: np.ndarray
 ) -> np.ndarray:
     """Crops with the given points (green), the network's points (red) and its mesh from the same view, BGR.
 
     Args:
         p: of these samples.
+        subject: whose they are.
         samples: in the order of `p`.
         rows: which of them, in the order they are to be shown.
-        faces: (F, 3) of the predicted mesh.
-        upright: how the crops were made.
     """
+    faces = subject.topology.faces
     tiles = []
     for row in rows:
-        crop = crop_frame(samples[row][0], upright, STILL, np.random.default_rng(0))[0]
+        crop = crop_frame(samples[row][0], subject, STILL, np.random.default_rng(0))[0]
         picture = cv2.resize(crop[..., ::-1], (TILE, TILE), interpolation=cv2.INTER_CUBIC)
         meshed = picture.copy()
         if np.isfinite(p.vertices[row]).all():

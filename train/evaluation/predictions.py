@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from train.augment import CropJitter
 from train.batches import Crop
 from train.data import make_crop
 from train.datasets.base import Frame, OrderedSource
-from train.evaluation.predictors import Predictor
+from train.evaluation.predictors import Subject
 from train.reference_crop import ReferenceAugmentation
 
 STILL = CropJitter(rotate_probability=0.0, scale=0.0, shift=0.0)
@@ -54,38 +54,37 @@ class Predictions:
         return Predictions(**{name: value[rows] for name, value in vars(self).items()})
 
 
-def crop_frame(frame: Frame, upright: bool, jitter: CropJitter, rng: np.random.Generator) -> Crop:
-    """The crop, upright or as published.
+def crop_frame(frame: Frame, subject: Subject, jitter: CropJitter, rng: np.random.Generator) -> Crop:
+    """The crop that a subject is given.
 
     Published crops do not vary: their `jitter` is not used.
     """
-    if upright:
-        return make_crop(frame, 0.0, jitter, rng)
+    if subject.upright:
+        return make_crop(frame, 0.0, replace(jitter, crop_scale=subject.crop_scale), rng)
     return ReferenceAugmentation.still().crop(frame)
 
 
 def predict(
-    predictor: Predictor,
+    subject: Subject,
     samples: Sequence[list[Frame]],
     joint_regressor: np.ndarray,
     first: int = 0,
     batch: int = 32,
     jitter: CropJitter = STILL,
     forget: bool = False,
-    upright: bool = True,
 ) -> Predictions:
     """Run samples, each one frame or three (now, short-term past, long-term past), through the network.
 
     Args:
-        predictor: what to evaluate.
+        subject: what to evaluate.
         samples: a single frame stands for its own past.
         joint_regressor: (21, V), makes the true joints from the true vertices where none are annotated.
         first: number of the first sample in its data set.
         batch: samples at a time.
         jitter: how crops vary; the same for every call (seeded by the sample's number).
         forget: treat every sample as a single frame.
-        upright: the predictor wants crops in which the hand stands upright; else published ones.
     """
+    predictor = subject.predictor
     parts = []
     for begin in range(0, len(samples), batch):
         chosen = [samples[i] for i in range(begin, min(begin + batch, len(samples)))]
@@ -96,7 +95,7 @@ def predict(
             rng = np.random.default_rng([11, number])
             frames = sample[:1] if forget else sample
             moments.append([len(crops) + min(k, len(frames) - 1) for k in range(3)])
-            crops += [crop_frame(frame, upright, jitter, rng) for frame in frames]
+            crops += [crop_frame(frame, subject, jitter, rng) for frame in frames]
         features = predictor.encode(to_network([image for image, _, _ in crops]))
         hands = predictor.fuse(*(features.select(rows) for rows in np.array(moments).T))
         now = [crops[rows[0]] for rows in moments]

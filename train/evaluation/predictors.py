@@ -16,6 +16,7 @@ from h2onet_ros.hand.topology import HandTopology
 from h2onet_ros.model import H2ONet
 from h2onet_ros.model.orientation import rotation_from_6d
 from h2onet_ros.model.weights import load_network as load_bundle_network
+from h2onet_ros.perception.crop import CROP_SCALE
 
 
 class Predictor(Protocol):
@@ -75,6 +76,7 @@ class Subject:
         topology: its mesh.
         upright: it wants crops in which the hand stands upright.
         frames: it looks at, 1 or 3.
+        crop_scale: side of upright crops over the longer side of the hand's box.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Subject:
     topology: HandTopology
     upright: bool
     frames: int = 3
+    crop_scale: float = CROP_SCALE
 
     def has_mesh_of(self, hand: HandModel) -> bool:
         """Whether its vertices are those of `hand`, one by one."""
@@ -104,7 +107,7 @@ def bundle_subject(
     else:
         predictor = create_engine(bundle, engine)
     frames = 3 if info.variant == "multi_frame" else 1
-    return Subject(info.name, predictor, bundle.topology, info.upright, frames)
+    return Subject(info.name, predictor, bundle.topology, info.upright, frames, info.crop_scale)
 
 
 def run_subject(path: str | Path, published_joints: bool = False) -> Subject:
@@ -114,9 +117,10 @@ def run_subject(path: str | Path, published_joints: bool = False) -> Subject:
         TrainingError: no checkpoint there.
     """
     from train.checkpoint import load_network
-    from train.export import was_trained_upright
+    from train.export import run_config, was_trained_upright
 
     network, _ = load_network(path)
     predictor = NetworkPredictor(network, published_joints)
     upright = was_trained_upright(Path(path))
-    return Subject(Path(path).stem, predictor, network.topology, upright, network.config.frames)
+    crop_scale = run_config(Path(path)).mixture.crop.crop_scale
+    return Subject(Path(path).stem, predictor, network.topology, upright, network.config.frames, crop_scale)

@@ -37,10 +37,8 @@ def evaluate_published(subject: Subject, dataset: HandDataset, count: int | None
     chosen = {"typical": spread(samples, SHOWN), "worst": order[:SHOWN]}
     for kind, rows in chosen.items():
         shown = [samples[int(row)] for row in rows]
-        p = predict(subject.predictor, shown, dataset.hand.standard_regressor(), upright=subject.upright)
-        every = np.arange(len(shown))
-        picture = draw_predictions(p, shown, every, subject.topology.faces, subject.upright)
-        found.pictures[f"{name}_{kind}"] = picture
+        p = predict(subject, shown, dataset.hand.standard_regressor())
+        found.pictures[f"{name}_{kind}"] = draw_predictions(p, subject, shown, np.arange(len(shown)))
     found.pictures[f"{name}_errors"] = plot_errors(parts)
     found.worst[name] = {
         dataset.names[dataset.rows[samples.rows[row]]]: round(1e3 * float(errors.mean["pa_mpjpe"][row]), 2)
@@ -55,7 +53,7 @@ def _errors(subject: Subject, samples: Samples, dataset: HandDataset) -> SampleE
     with tqdm(total=len(samples), desc=dataset.name, unit="sample") as bar:
         for begin in range(0, len(samples), BATCH):
             part = [samples[i] for i in range(begin, min(begin + BATCH, len(samples)))]
-            p = predict(subject.predictor, part, regressor, begin, upright=subject.upright)
+            p = predict(subject, part, regressor, begin)
             parts.append(SampleErrors.of(p, same_mesh))
             bar.update(len(part))
     return SampleErrors.joined(parts)
