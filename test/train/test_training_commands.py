@@ -21,7 +21,7 @@ from tiny import write_real, write_synthetic  # noqa: E402
 from h2onet_ros.engines import WeightsBundle, create_engine  # noqa: E402
 from train import curve, evaluate, export, run  # noqa: E402
 from train.checkpoint import load_network, read_description  # noqa: E402
-from train.export import largest_difference  # noqa: E402
+from train.export import difference  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -106,7 +106,7 @@ def test_labels_stages_evaluation_export_and_engine(trees, tmp_path, capsys):
     bundle = WeightsBundle.load(tmp_path / "bundle")
     network, _ = load_network(last)
     assert not bundle.info.upright and bundle.info.hand == "mano"
-    assert largest_difference(network, bundle) < 5e-4
+    assert difference(network, bundle) < 5e-4
     crop = np.zeros((1, 3, 128, 128), np.float32)
     assert create_engine(bundle, "onnxruntime").encode(crop).uv.shape == (1, 21, 2)
 
