@@ -30,7 +30,7 @@ ROS_PACKAGES = {path.parent.name for path in CHECKOUT.glob("*_msgs/package.xml")
     "tf2_msgs",
     "visualization_msgs",
 }
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "ruamel": "ruamel.yaml"}
+DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "ruamel": "ruamel.yaml"}
 # Imported only where they are asked for: by the training side, and by engines that somebody chose.
 OPTIONAL = {
     "nncf": "int8",
