@@ -253,7 +253,7 @@ def test_smoothing_calms_what_the_network_says(engine, recording):
         config = PipelineConfig(max_hands=1, smoothing=SmoothingConfig(enabled=enabled))
         pipeline = HandPipeline(engine, config)
         # A new hand's region finds its place first.
-        hands = [pipeline.process(f).hands for f in frames[:24]][8:]
+        hands = [pipeline.process(f).hands for f in frames[:120]][8:]
         return float(np.abs(np.diff([h[0].position[2] for h in hands if h], n=2)).mean())
 
     assert unrest(True) < 0.6 * unrest(False)
