@@ -12,7 +12,7 @@ SHELL := /bin/bash
 .PHONY: help setup setup-test demo test lint types bench clean
 
 # The packages below ros/ know no ROS and are type-checked.
-TYPED := $(addprefix h2onet_ros/,hand model engines perception bag photos cli.py options.py) train tools
+TYPED := $(addprefix h2onet_ros/,hand model engines perception bag photos cli.py command.py) train tools
 ENTER := source tools/ros_env.sh
 say = @printf '\n== %s\n' '$(1)'
 

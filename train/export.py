@@ -19,6 +19,7 @@ from h2onet_ros.engines import BundleError, WeightsBundle, create_engine
 from h2onet_ros.hand.model import open_hand
 from h2onet_ros.model import H2ONet
 from h2onet_ros.model.export import Provenance, export_bundle
+from train.batches import Mixture
 from train.checkpoint import CONFIG, TrainingError, load_network
 from train.config import RunConfig
 from train.evaluation.predictors import NetworkPredictor
@@ -55,16 +56,16 @@ def run_config(run: Path) -> RunConfig:
     return RunConfig.load((run if run.is_dir() else run.parent) / CONFIG)
 
 
-def was_trained_upright(run: Path) -> bool:
-    """Whether the run's crops were turned until the hand stood upright; told by its config.yaml."""
-    mixture = run_config(run).mixture
+def was_trained_upright(mixture: Mixture) -> bool:
+    """Whether a run's crops were turned until the hand stood upright."""
     return mixture.augmentation == "upright" and mixture.crop.upright
 
 
 def describe(run: Path, network: H2ONet, given: argparse.Namespace) -> Provenance:
     """What the bundle is to say of itself."""
     folder = run if run.is_dir() else run.parent
-    data = list(run_config(run).data)
+    config = run_config(run)
+    data = list(config.data)
     is_open = np.array_equal(network.topology.faces, open_hand().faces)
     offsets = HO3D_OFFSETS_S if any("ho3d" in name for name in data) else Provenance.temporal_offsets_s
     return Provenance(
@@ -73,8 +74,8 @@ def describe(run: Path, network: H2ONet, given: argparse.Namespace) -> Provenanc
         licence=given.licence or (OPEN_LICENCE if is_open else MANO_LICENCE),
         training_data=given.training_data or (OPEN_DATA if is_open else ", ".join(data)),
         temporal_offsets_s=offsets,
-        crop_scale=given.crop_scale or run_config(run).mixture.crop.crop_scale,
-        upright=was_trained_upright(run),
+        crop_scale=given.crop_scale or config.mixture.crop.crop_scale,
+        upright=was_trained_upright(config.mixture),
         metrics=json.loads(given.metrics.read_text()) if given.metrics else {},
     )
 

@@ -16,13 +16,10 @@ that cannot be used, 130 after Ctrl-C; what was processed until then is kept, an
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from h2onet_ros.bag.evaluation.settings import (
@@ -32,6 +29,7 @@ from h2onet_ros.bag.evaluation.settings import (
     EvaluationSettings,
     topic_folder,
 )
+from h2onet_ros.command import Interruption
 
 PROGRAM = "h2onet evaluate-bag"
 ALL = "all"
@@ -141,23 +139,6 @@ def settings_from(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     except ValueError as error:
         name, _, text = str(error).partition(":")
         parser.error(f"argument --{name.replace('_', '-')}:{text}")
-
-
-class Interruption:
-    """Whether Ctrl-C or SIGTERM came; the image in work is finished first, a second signal ends at once."""
-
-    def __init__(self) -> None:
-        self.signal_number = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
-
-    def __bool__(self) -> bool:
-        return self.signal_number > 0
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_number:
-            os._exit(128 + number)
-        self.signal_number = number
 
 
 def main(args: Sequence[str] | None = None) -> int:

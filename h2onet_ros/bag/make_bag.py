@@ -24,8 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from h2onet_ros.bag.evaluate import Interruption
-from h2onet_ros.options import number
+from h2onet_ros.command import EXIT_USAGE, Interruption, conclude, number
 
 if TYPE_CHECKING:
     from h2onet_ros.bag.calibration import Calibration
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from h2onet_ros.bag.writer import BagWriter
 
 PROGRAM = "h2onet make-bag"
-EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
 
 
 def arguments(args: Sequence[str] | None) -> argparse.Namespace:
@@ -161,12 +159,7 @@ def _make(options: argparse.Namespace, interruption: Interruption) -> int:
     if not count and not problems:
         problems.append(f"No image was recorded: {footage.description} has none from {options.start:g} s on.")
     print(_summary(out, footage, recording, camera, count))
-    for problem in problems:
-        print(f"{PROGRAM}: {problem}", file=sys.stderr)
-    if interruption:
-        print(f"{PROGRAM}: stopped; {out} holds what was recorded until then", file=sys.stderr)
-        return 128 + interruption.signal_number
-    return EXIT_FAILURE if problems else EXIT_OK
+    return conclude(PROGRAM, problems, interruption, f"{out} holds what was recorded until then")
 
 
 def _read(options: argparse.Namespace) -> Footage:

@@ -91,14 +91,16 @@ def place(
     view = View(camera.normalise(image_points), camera.focal, extent)
 
     held = _held(relative, view, turn_prior)
-    if turn_prior is None or (held is not None and _fits(held, relative, view)):
+    if turn_prior is None:
+        return held
+    cost = (turn_prior * _OUTLIER_TURN * extent) ** 2 / len(relative)
+    if held is not None and (held.reprojection_error**2 <= cost or _fits(held, relative, view)):
         return held
     free = _turned_freely(relative, view)
     if free is None:
         return held
     if held is None:
         return free if _fits(free, relative, view) else None
-    cost = (turn_prior * _OUTLIER_TURN * extent) ** 2 / len(relative)
     return free if free.reprojection_error**2 + cost < held.reprojection_error**2 else held
 
 

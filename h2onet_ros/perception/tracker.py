@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from h2onet_ros.perception.crop import CROP_SCALE, upright_region
+from h2onet_ros.perception.crop import upright_region
 from h2onet_ros.perception.track import Track, size_ratio
 from h2onet_ros.perception.types import FloatArray, Region
 
@@ -76,18 +76,14 @@ class Tracker:
     Args:
         max_hands: at most this many are followed.
         config: thresholds.
-        crop_scale: side of a region over the longer side of the box of the hand's points.
     """
 
-    def __init__(
-        self, max_hands: int = 2, config: TrackerConfig | None = None, crop_scale: float = CROP_SCALE
-    ) -> None:
+    def __init__(self, max_hands: int = 2, config: TrackerConfig | None = None) -> None:
         if max_hands < 1:
             raise ValueError(f"Tracker: expected max_hands of at least 1, got {max_hands}")
         self.max_hands = max_hands
         self.config = config or TrackerConfig()
         self.tracks: list[Track] = []
-        self._crop_scale = crop_scale
         self._next_id = 1
         self.reset()
 
@@ -277,7 +273,7 @@ class Tracker:
         """The region around a hand's image points `(21, 2)`; None if no hand of this frame can be there."""
         if not np.isfinite(points).all() or np.ptp(points, axis=0).max() < 1:
             return None
-        region = upright_region(points, self._crop_scale)
+        region = upright_region(points)
         return region if self._is_usable(region) else None
 
     @property

@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from h2onet_ros.bag.errors import BagError
-from h2onet_ros.bag.evaluate import Interruption
-from h2onet_ros.options import number
+from h2onet_ros.command import EXIT_USAGE, Interruption, conclude, number
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from h2onet_ros.photos.album import Album
 
 PROGRAM = "h2onet photos"
-EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
 EXAMPLES = """examples:
   h2onet photos hand.jpg
   h2onet photos pictures/ --max-hands 4 --out output/team
@@ -113,12 +111,7 @@ def _find(options: argparse.Namespace, interruption: Interruption) -> int:
             problems.append(str(error))
         else:
             print(f"{amount(album.count, 'photograph')}, {amount(album.hands, 'hand')}; {sheet} shows them")
-    for problem in problems:
-        print(f"{PROGRAM}: {problem}", file=sys.stderr)
-    if interruption:
-        print(f"{PROGRAM}: stopped; {options.out} holds what was found until then", file=sys.stderr)
-        return 128 + interruption.signal_number
-    return EXIT_FAILURE if problems else EXIT_OK
+    return conclude(PROGRAM, problems, interruption, f"{options.out} holds what was found until then")
 
 
 def _fill(album: Album, jobs: dict[Path, Path], interruption: Interruption, bar: tqdm) -> list[str]:

@@ -121,6 +121,12 @@ def run_subject(path: str | Path, published_joints: bool = False) -> Subject:
 
     network, _ = load_network(path)
     predictor = NetworkPredictor(network, published_joints)
-    upright = was_trained_upright(Path(path))
-    crop_scale = run_config(Path(path)).mixture.crop.crop_scale
-    return Subject(Path(path).stem, predictor, network.topology, upright, network.config.frames, crop_scale)
+    mixture = run_config(Path(path)).mixture
+    return Subject(
+        Path(path).stem,
+        predictor,
+        network.topology,
+        was_trained_upright(mixture),
+        network.config.frames,
+        mixture.crop.crop_scale,
+    )
