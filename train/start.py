@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from h2onet_ros.model import H2ONet
 from h2onet_ros.model.reference import ReferenceImportError, convert_state_dict, load_checkpoint
 from h2onet_ros.model.weights import load_network as load_bundle_network
 from train.checkpoint import TrainingError, best_checkpoint, load_network
+from train.widen import widen
 
 BACKBONE = "backbone."
 
@@ -19,6 +21,7 @@ def start_from(network: H2ONet, source: Path, same: bool = False) -> str:
     """Take over the weights of another network as far as names and shapes are the same.
 
     A multi-frame network can begin with a single-frame one: what it has beyond that keeps its first weights.
+    One of half the width is widened, which changes nothing in what it computes.
 
     Args:
         network: changed in place.
@@ -29,7 +32,7 @@ def start_from(network: H2ONet, source: Path, same: bool = False) -> str:
         What was taken, for the log.
 
     Raises:
-        TrainingError: nothing to start from there, or it is a network of another width.
+        TrainingError: nothing to start from there, or it is a network of a width neither equal nor half.
     """
     if (source / "bundle.json").exists():
         try:
@@ -43,10 +46,17 @@ def start_from(network: H2ONet, source: Path, same: bool = False) -> str:
             f"{source} is {other.config}, the configuration's is {network.config}: parts of a network are "
             "trained on top of the same network's other parts; change `network` to its values"
         )
+    if replace(other.config, width=2 * other.config.width) == network.config:
+        try:
+            network.load_state_dict(widen(other, network))
+        except ValueError as error:
+            raise TrainingError(f"{source}: {error}") from error
+        return f"starts from {source}, of width {other.config.width:g}: each channel is there twice now"
     if other.config.width != network.config.width:
         raise TrainingError(
-            f"{source} is a network of width {other.config.width:g}, the configuration's has "
-            f"{network.config.width:g}: their weights do not fit each other"
+            f"{source} is a {other.config.variant} network of width {other.config.width:g}, the "
+            f"configuration's is a {network.config.variant} one of {network.config.width:g}: a network "
+            "of the same width fits, or one of half the width that is otherwise the same, which is widened"
         )
     return _take(network, other.state_dict(), source)
 

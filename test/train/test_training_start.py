@@ -1,4 +1,4 @@
-"""First weights: of a single-frame run for a multi-frame network, of a bundle, of MobRecon's backbone."""
+"""First weights: of a single-frame run, of a network half as wide, of a bundle, of MobRecon's backbone."""
 
 import sys
 from pathlib import Path
@@ -55,9 +55,52 @@ def test_a_bundle_can_be_trained_further(topology, single, tmp_path):
         torch.testing.assert_close(begun.get_parameter(name), value)
 
 
-def test_another_width_is_refused(topology, single):
-    with pytest.raises(TrainingError, match=r"width 0\.125, the configuration's has 0\.25"):
-        start_from(network(topology, "single_frame", 3, width=0.25), single[0])
+@pytest.mark.parametrize("variant", ["single_frame", "multi_frame"])
+def test_a_wider_network_computes_at_first_what_the_narrow_one_did(topology, tmp_path, variant):
+    narrow = network(topology, variant, 1)
+    images = torch.rand(narrow.config.frames, 3, 3, 128, 128)
+    # One pass moves the statistics of the normalisations away from what they begin with.
+    narrow(images)
+    Trainer(narrow, Optimisation(steps=1, bfloat16=False), 1, tmp_path).save()
+    wide = network(topology, variant, 2, width=2 * WIDTH)
+    assert "of width 0.125: each channel is there twice" in start_from(wide, tmp_path)
+    for training in (True, False):
+        given, expected = (part.train(training)(images)._asdict() for part in (wide, narrow))
+        # Statistics of three pictures enlarge the rounding.
+        close = 1e-3 if training else 1e-5
+        for name, value in given.items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=close, equal_nan=True)
+
+
+def test_the_two_halves_of_a_widened_network_learn_different_things(topology, tmp_path):
+    Trainer(network(topology, "single_frame", 1), Optimisation(steps=1, bfloat16=False), 1, tmp_path).save()
+    wide = network(topology, "single_frame", 2, width=2 * WIDTH)
+    start_from(wide, tmp_path)
+    output = wide(torch.rand(1, 3, 3, 128, 128))
+    sum(value.square().mean() for value in (output.vertices, output.uv, output.rotation_6d)).backward()
+    for name in ("backbone.pre_layer.0.0", "backbone.mid_proj.0", "decoder3d.de_layer.2.conv.layer"):
+        gradient = wide.get_submodule(name).weight.grad
+        first, second = gradient[::2], gradient[1::2]
+        assert (first - second).norm() > 0.1 * first.norm(), name
+
+
+@pytest.mark.parametrize(
+    ("variant", "width", "says"),
+    [
+        ("single_frame", 0.5, r"single_frame network of width 0\.125, the configuration's .* of 0\.5"),
+        ("multi_frame", 0.25, r"single_frame network of width 0\.125, .* multi_frame one of 0\.25"),
+    ],
+)
+def test_other_widths_are_refused(topology, single, variant, width, says):
+    with pytest.raises(TrainingError, match=says):
+        start_from(network(topology, variant, 3, width=width), single[0])
+
+
+def test_a_width_whose_channels_are_rounded_is_not_widened(topology, tmp_path):
+    odd = network(topology, "single_frame", 1, width=0.18)
+    Trainer(odd, Optimisation(steps=1, bfloat16=False), 1, tmp_path).save()
+    with pytest.raises(TrainingError, match="is not twice as wide as"):
+        start_from(network(topology, "single_frame", 2, 0.36), tmp_path)
 
 
 def test_parts_are_trained_on_top_of_the_same_network_only(topology, single):
