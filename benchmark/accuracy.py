@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.engines import WeightsBundle, create_engine
 from h2onet_ros.engines.base import Engine
 from h2onet_ros.hand.metrics import mean_distance
 from h2onet_ros.perception.depth import fit_depth
@@ -355,7 +355,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("output"), help="folder (default: %(default)s)")
     parser.add_argument("--docs", action="store_true", help="write into docs/placement.md and docs/images")
     options = parser.parse_args()
-    bundle = WeightsBundle.load(options.weights or default_bundle_path())
+    bundle = WeightsBundle.load(options.weights)
     bench = Bench(create_engine(bundle, "onnxruntime", threads=1))
     text, result = f"Weights `{bundle.info.name}` ({bundle.digest[:12]}).\n", {}
     for name, (make, legend) in TABLES.items():

@@ -31,6 +31,7 @@ from h2onet_ros.bag.calibration import load_camera
 from h2onet_ros.bag.message_maker import RosbagsMessages
 from h2onet_ros.bag.message_types import CAMERA_INFO, COMPRESSED_IMAGE, create_typestore
 from h2onet_ros.bag.writer import BagWriter
+from h2onet_ros.command import WEIGHTS_HELP
 
 DEMO = Path(__file__).resolve().parents[1] / "h2onet_ros" / "assets" / "demo"
 RATE = 30
@@ -101,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="times that each choice is run (3)")
     parser.add_argument("--engine", nargs="+", default=["auto"], help="engines (auto)")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="threads of the engine (1 2)")
-    parser.add_argument("--weights", help="weights bundle (the one that comes along)")
+    parser.add_argument("--weights", help=WEIGHTS_HELP)
     parser.add_argument("--folder", help="where recording and results are put (the temporary folder)")
     parser.add_argument("--out", default="output/bench_evaluate_bag.json", help="the JSON document")
     return parser

@@ -33,6 +33,8 @@ from visualization_msgs.msg import MarkerArray
 
 from benchmark.report import machine
 from h2onet_msgs.msg import HandArray, MeshTopology
+from h2onet_ros.command import WEIGHTS_HELP
+from h2onet_ros.engines import bundle_path
 from h2onet_ros.ros.domain import reserved_domain
 from h2onet_ros.ros.environment import local_environment
 from h2onet_ros.ros.markers import HandMarkers
@@ -158,7 +160,7 @@ def measure(hands: int, options: argparse.Namespace, log: IO[str]) -> Run:
         os.environ.update(environment)
         parameters = {"engine": options.engine, "threads": options.threads}
         if options.weights:
-            parameters["weights"] = str(Path(options.weights).resolve())
+            parameters["weights"] = str(bundle_path(options.weights).resolve())
         given = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
         node = Program("h2onet_ros.ros.node", ["--ros-args", *given], environment, log)
         camera = Program(
@@ -348,7 +350,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, help="instead of --frames: how long, at 30 images a second")
     parser.add_argument("--engine", default="auto", help="engine that runs the network (auto)")
     parser.add_argument("--threads", type=int, default=1, help="threads of the engine (1)")
-    parser.add_argument("--weights", metavar="FOLDER", help="weights bundle (the one that comes along)")
+    parser.add_argument("--weights", metavar="WEIGHTS", help=WEIGHTS_HELP)
     parser.add_argument("--no-markers", action="store_true", help="do not subscribe to the markers")
     parser.add_argument("--out", default="output/bench_node.json", help="document to write (%(default)s)")
     parser.add_argument("--docs", action="store_true", help="put the table into docs/node.md, too")

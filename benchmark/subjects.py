@@ -209,12 +209,12 @@ def _make_message(bundle: str, hands: int) -> tuple[dict[str, Action], dict[str,
 
 def _make_pipeline(bundle: str, hands: int) -> tuple[dict[str, Action], dict[str, Any]]:
     """The demo's recording with the weights that come along, through the engine that `auto` chooses."""
-    from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
+    from h2onet_ros.engines import WeightsBundle, create_engine
     from h2onet_ros.perception.camera import Camera
     from h2onet_ros.perception.pipeline import HandPipeline, PipelineConfig
     from h2onet_ros.perception.types import Frame
 
-    engine = create_engine(WeightsBundle.load(default_bundle_path()), hands=hands)
+    engine = create_engine(WeightsBundle.load(), hands=hands)
     pipeline = HandPipeline(engine, PipelineConfig(max_hands=hands))
     frames = _Film(Camera.assumed(640, 480), Frame)
     while len(pipeline.process(frames.next()).hands) < hands:

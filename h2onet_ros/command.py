@@ -9,6 +9,10 @@ import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
 
+WEIGHTS_HELP = (
+    "weights bundle: a folder, or the name of one that comes along (`h2onet weights list`; default: default)"
+)
+
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from h2onet_ros.engines.base import EngineError
-from h2onet_ros.engines.bundle import WeightsBundle, default_bundle_path
+from h2onet_ros.engines.bundle import WeightsBundle, packaged_bundles
 
 if TYPE_CHECKING:
     from h2onet_ros.model.export import Provenance
@@ -35,6 +35,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"h2onet weights {options.command}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def listing(options: argparse.Namespace) -> None:
+    """Print the bundles that come with the package."""
+    bundles = {name: WeightsBundle.load(folder) for name, folder in packaged_bundles().items()}
+    if options.json:
+        print(json.dumps({name: str(bundle.folder) for name, bundle in bundles.items()}, indent=2))
+        return
+    print(f"{'':<10}{'width':>6}{'MB':>7}   PA-MPJPE of rendered hands, image points of photographs")
+    for name, bundle in bundles.items():
+        print(f"{name:<10}{bundle.info.width:>6g}{_size(bundle):>7}   {_errors(bundle.info.metrics)}")
+
+
+def _errors(metrics: dict[str, float]) -> str:
+    try:
+        return f"{metrics['synthetic_pa_mpjpe_mm']:.1f} mm, {metrics['real_uv_median']:.1%}"
+    except KeyError:
+        return "not measured"
 
 
 def info(options: argparse.Namespace) -> None:
@@ -147,9 +165,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("h2onet weights", description="Weights bundles of the hand network.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
+    known = commands.add_parser("list", help="the bundles that come along, for --weights and the like")
+    known.add_argument("--json", action="store_true", help="names and folders, machine-readable")
+    known.set_defaults(run=listing)
+
     show = commands.add_parser("info", help="what a bundle holds")
     show.add_argument(
-        "folder", nargs="?", default=default_bundle_path(), help="bundle; the package's own if left out"
+        "folder", nargs="?", help="bundle, or the name of one that comes along; its default if left out"
     )
     show.add_argument("--json", action="store_true", help="machine-readable")
     show.set_defaults(run=info)

@@ -57,7 +57,7 @@ def generate_launch_description():
             argument("loop", "false", "Play again and again.", ["true", "false"]),
             argument("record", "", "Folder to record hands and topology to; empty: do not record."),
             argument("engine", "", "Engine that runs the network, e.g. onnxruntime; auto chooses."),
-            argument("weights", "", "Folder of a weights bundle."),
+            argument("weights", "", "Folder of a weights bundle, or the name of one that comes along."),
             argument("rviz", "true", "Start RViz with the hands.", ["true", "false"]),
             argument("frame", "camera", "The camera's optical frame, for RViz."),
             IncludeLaunchDescription(

@@ -75,7 +75,7 @@ def generate_launch_description():
             argument("calibration", "", "camera_info file (YAML) of the camera."),
             argument("loop", "true", "Play a file again and again.", ["true", "false"]),
             argument("engine", "", "Engine that runs the network, e.g. onnxruntime; auto chooses."),
-            argument("weights", "", "Folder of a weights bundle."),
+            argument("weights", "", "Folder of a weights bundle, or the name of one that comes along."),
             argument("rviz", "true", "Start RViz with the hands.", ["true", "false"]),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", "hand.launch.py"])),

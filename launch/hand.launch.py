@@ -81,7 +81,7 @@ def generate_launch_description():
             argument(
                 "precision", "", "Arithmetic of the engine, e.g. float32; auto is the engine's own default."
             ),
-            argument("weights", "", "Folder of a weights bundle."),
+            argument("weights", "", "Folder of a weights bundle, or the name of one that comes along."),
             argument("parameters", parameters, "Parameter file of the node."),
             argument(
                 "autostart",

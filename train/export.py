@@ -68,8 +68,9 @@ def describe(run: Path, network: H2ONet, given: argparse.Namespace) -> Provenanc
     data = list(config.data)
     is_open = np.array_equal(network.topology.faces, open_hand().faces)
     offsets = HO3D_OFFSETS_S if any("ho3d" in name for name in data) else Provenance.temporal_offsets_s
+    open_name = "open_hand_compact" if network.config.width < 1 else "open_hand"
     return Provenance(
-        name=given.name or ("open_hand_compact" if is_open else "_".join(folder.resolve().parts[-2:])),
+        name=given.name or (open_name if is_open else "_".join(folder.resolve().parts[-2:])),
         hand="open_hand" if is_open else "mano",
         licence=given.licence or (OPEN_LICENCE if is_open else MANO_LICENCE),
         training_data=given.training_data or (OPEN_DATA if is_open else ", ".join(data)),

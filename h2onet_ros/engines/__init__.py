@@ -1,7 +1,7 @@
 """Weights bundles and the engines that run them. Nothing here needs PyTorch."""
 
 from .base import Engine, EngineError, FrameFeatures, FusedHands
-from .bundle import BundleError, BundleInfo, WeightsBundle, default_bundle_path, write_bundle
+from .bundle import BundleError, BundleInfo, WeightsBundle, bundle_path, packaged_bundles, write_bundle
 from .select import ENGINE_NAMES, PRECISION_NAMES, create_engine
 
 __all__ = [
@@ -14,7 +14,8 @@ __all__ = [
     "FrameFeatures",
     "FusedHands",
     "WeightsBundle",
+    "bundle_path",
     "create_engine",
-    "default_bundle_path",
+    "packaged_bundles",
     "write_bundle",
 ]

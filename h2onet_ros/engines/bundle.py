@@ -25,6 +25,7 @@ from h2onet_ros.hand.topology import HandTopology
 
 FORMAT = "h2onet_ros weights"
 VERSION = 1
+PACKAGED = Path(__file__).resolve().parents[1] / "assets" / "weights"
 ENCODE, FUSE, TOPOLOGY, INFO = "encode.onnx", "fuse.onnx", "topology.npz", "bundle.json"
 CONTENT = (ENCODE, FUSE, TOPOLOGY)
 INT8_SUFFIXES = {"openvino": (".xml", ".bin"), "onnxruntime": (".onnx",), "tensorrt": (".onnx",)}
@@ -39,9 +40,23 @@ class BundleError(ValueError):
     """A folder is not a usable weights bundle. The message says why and what to do."""
 
 
-def default_bundle_path() -> Path:
-    """Folder of the weights that come with the package."""
-    return Path(__file__).resolve().parents[1] / "assets" / "weights" / "default"
+def packaged_bundles() -> dict[str, Path]:
+    """Folders of the weights that come with the package, by name; `default` is first."""
+    found = {path.parent.name: path.parent for path in sorted(PACKAGED.glob(f"*/{INFO}"))}
+    return dict(sorted(found.items(), key=lambda item: item[0] != "default"))
+
+
+def bundle_path(given: str | Path | None = None) -> Path:
+    """The folder of a bundle.
+
+    Args:
+        given: a folder, the name of weights that come with the package (a folder of that name goes first), or
+            nothing for the package's default.
+    """
+    packaged = PACKAGED / (given or "default")
+    if not given or (len(Path(given).parts) == 1 and not Path(given).exists() and packaged.is_dir()):
+        return packaged
+    return Path(given)
 
 
 def int8_files(engine: str) -> tuple[str, ...]:
@@ -145,13 +160,16 @@ class WeightsBundle:
         return self.folder / FUSE
 
     @classmethod
-    def load(cls, folder: str | Path) -> WeightsBundle:
+    def load(cls, given: str | Path | None = None) -> WeightsBundle:
         """Read and check a bundle.
+
+        Args:
+            given: as of `bundle_path`.
 
         Raises:
             BundleError: missing, of another kind, made by a newer version, or damaged.
         """
-        folder = Path(folder)
+        folder = bundle_path(given)
         document = _read_document(folder)
         checksums = document.get("sha256")
         if not isinstance(checksums, dict) or not all(
@@ -300,7 +318,10 @@ def _checksum(path: Path) -> str:
 def _read_document(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise BundleError(f"weights bundle {folder} {what}; give the folder that holds {INFO}")
+        raise BundleError(
+            f"weights bundle {folder} {what}; give the folder that holds {INFO}, or the name of weights that "
+            f"come along: {', '.join(packaged_bundles()) or 'none do'}"
+        )
     try:
         document = json.loads((folder / INFO).read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from h2onet_ros.bag.errors import BagError
-from h2onet_ros.command import EXIT_USAGE, Interruption, conclude, number
+from h2onet_ros.command import EXIT_USAGE, WEIGHTS_HELP, Interruption, conclude, number
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -83,7 +83,7 @@ def _arguments(args: Sequence[str] | None) -> argparse.Namespace:
         help="from wrist to middle finger's tip (as the network says)",
     )
     how = parser.add_argument_group("how")
-    how.add_argument("--weights", metavar="FOLDER", help="weights bundle (the one that comes along)")
+    how.add_argument("--weights", metavar="WEIGHTS", help=WEIGHTS_HELP)
     how.add_argument("--engine", default="auto", help="that runs the network (%(default)s)")
     how.add_argument("--threads", type=number(1, 64, int), default=1, help="of the engine (%(default)s)")
     return parser.parse_args(args)
@@ -92,13 +92,13 @@ def _arguments(args: Sequence[str] | None) -> argparse.Namespace:
 def _find(options: argparse.Namespace, interruption: Interruption) -> int:
     from h2onet_ros.bag.calibration import load_camera
     from h2onet_ros.bag.progress import image_bar
-    from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
+    from h2onet_ros.engines import WeightsBundle, create_engine
     from h2onet_ros.perception.photo import PhotoPipeline
     from h2onet_ros.photos.album import Album, amount
 
     jobs = _jobs(options)
     calibration = load_camera(options.calibration) if options.calibration else None
-    bundle = WeightsBundle.load(options.weights or default_bundle_path())
+    bundle = WeightsBundle.load(options.weights)
     engine = create_engine(bundle, options.engine, options.threads)
     find = PhotoPipeline(engine, options.max_hands, options.hand_length, options.threads)
     with closing(find), image_bar(len(jobs)) as bar:

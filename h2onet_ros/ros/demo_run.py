@@ -17,7 +17,7 @@ from h2onet_ros.bag.contact_sheet import contact_sheet, write_image
 from h2onet_ros.bag.errors import BagError
 from h2onet_ros.bag.progress import image_bar
 from h2onet_ros.bag.sources import BagSource, Source, SourceError, VideoSource
-from h2onet_ros.engines import ENGINE_NAMES, WeightsBundle, default_bundle_path
+from h2onet_ros.engines import ENGINE_NAMES, WeightsBundle, bundle_path
 from h2onet_ros.ros.demo_report import DemoReport
 from h2onet_ros.ros.domain import reserved_domain
 from h2onet_ros.ros.environment import local_environment
@@ -294,7 +294,7 @@ def _check_input(options: argparse.Namespace) -> Source | None:
             print(f"h2onet_demo: {warning}", file=sys.stderr)
     if options.calibration:
         load_camera(options.calibration)
-    WeightsBundle.load(options.weights or default_bundle_path())
+    WeightsBundle.load(options.weights)
     if options.engine not in ("auto", *ENGINE_NAMES):
         raise BagError(f"Expected an engine among auto, {', '.join(ENGINE_NAMES)}, got {options.engine!r}.")
     return source
@@ -324,7 +324,7 @@ def _environment(out: Path, domain: int) -> Mapping[str, str]:
 def _node_arguments(options: argparse.Namespace, source: Source | None) -> list[str]:
     parameters = {"engine": options.engine, "threads": options.threads}
     if options.weights:
-        parameters["weights"] = str(Path(options.weights).resolve())
+        parameters["weights"] = str(bundle_path(options.weights).resolve())
     if source is not None and source.is_compressed:
         parameters["compressed"] = "true"
     return [

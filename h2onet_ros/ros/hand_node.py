@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -22,7 +21,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image
 
-from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.engines import WeightsBundle, create_engine
 from h2onet_ros.perception.pipeline import HandPipeline
 from h2onet_ros.perception.types import Frame, FrameResult
 from h2onet_ros.ros.camera_input import CameraInput
@@ -184,8 +183,7 @@ class HandMeshNode(LifecycleNode):
 
     def _load(self, state: LifecycleState) -> None:
         parameters = self._settings
-        path = Path(parameters.weights) if parameters.weights else default_bundle_path()
-        bundle = WeightsBundle.load(path)
+        bundle = WeightsBundle.load(parameters.weights)
         engine = create_engine(bundle, parameters.engine, parameters.threads, parameters.precision)
         self.get_logger().info(f"weights {bundle.info.name} ({bundle.info.variant}) on {engine.description}")
         pipeline = HandPipeline(engine, pipeline_config(parameters))

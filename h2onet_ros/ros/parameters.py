@@ -45,7 +45,9 @@ class NodeParameters:
         True, "Configure and activate the node when it starts; false leaves that to others.", when=START
     )
     weights: str = _parameter(
-        "", "Folder of the weights bundle; empty for the one that comes along.", when=CONFIGURE
+        "",
+        "Folder of a weights bundle, or the name of one that comes along; empty: its default.",
+        when=CONFIGURE,
     )
     engine: str = _parameter(
         "auto",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from h2onet_ros.bag.message_types import HAND_ARRAY, IMAGE, create_typestore
-from h2onet_ros.engines import default_bundle_path
+from h2onet_ros.engines import bundle_path
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,4 +50,4 @@ def signal_handlers():
 @pytest.fixture(scope="session")
 def weights():
     """The weights that come along."""
-    return default_bundle_path()
+    return bundle_path()

@@ -23,7 +23,7 @@ from rosbags.rosbag2 import Writer as RosbagWriter
 
 from h2onet_ros.bag.message_types import HAND_ARRAY, IMAGE, create_typestore
 from h2onet_ros.bag.writer import BagWriter
-from h2onet_ros.engines.bundle import default_bundle_path
+from h2onet_ros.engines.bundle import bundle_path
 from h2onet_ros.ros.demo_run import ASSETS
 
 HANDS = "/hand_mesh_node/hands"
@@ -34,7 +34,7 @@ PATIENCE = 120.0
 @pytest.fixture(scope="session")
 def weights():
     """The weights that come along."""
-    return default_bundle_path()
+    return bundle_path()
 
 
 @pytest.fixture

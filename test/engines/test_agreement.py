@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from h2onet_ros.engines import EngineError, WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.engines import EngineError, WeightsBundle, bundle_path, create_engine
 from h2onet_ros.engines import onnxruntime as onnxruntime_engine
 from h2onet_ros.hand import metrics
 
@@ -17,7 +17,7 @@ REAL_HANDS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "r
 
 pytestmark = [
     pytest.mark.skipif(not REAL_HANDS.is_file(), reason="no shared/data beside the checkout"),
-    pytest.mark.skipif(not default_bundle_path().is_dir(), reason="the package has no weights yet"),
+    pytest.mark.skipif(not bundle_path().is_dir(), reason="the package has no weights yet"),
 ]
 
 
@@ -36,7 +36,7 @@ def crops() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def bundle() -> WeightsBundle:
-    return WeightsBundle.load(default_bundle_path())
+    return WeightsBundle.load()
 
 
 @pytest.fixture(scope="module")

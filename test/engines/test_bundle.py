@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import synthetic_hand
 
-from h2onet_ros.engines import BundleError, WeightsBundle, create_engine
+from h2onet_ros.engines import BundleError, WeightsBundle, create_engine, packaged_bundles
 from h2onet_ros.model.export import Provenance, export_bundle
 
 PROVENANCE = Provenance(
@@ -145,6 +145,19 @@ def test_a_bad_bundle_is_refused_with_a_reason(bundle_folder, damage, message):
     damage(bundle_folder)
     with pytest.raises(BundleError, match=message):
         WeightsBundle.load(bundle_folder)
+
+
+def test_weights_that_come_along_go_by_name(bundle_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert next(iter(packaged_bundles())) == "default"
+    for name, folder in packaged_bundles().items():
+        assert WeightsBundle.load(name).folder == folder
+    assert WeightsBundle.load().folder == WeightsBundle.load("").folder == packaged_bundles()["default"]
+    with pytest.raises(BundleError, match=r"unheard_of does not exist.* come along: default"):
+        WeightsBundle.load("unheard_of")
+    # What lies where the user is goes first.
+    bundle_folder.rename(tmp_path / "default")
+    assert WeightsBundle.load("default").info.name == "test"
 
 
 def test_an_existing_folder_is_not_overwritten_unasked(bundle_folder):

@@ -13,7 +13,7 @@ import pytest
 from h2onet_ros import quantisation
 from h2onet_ros.cli import main
 from h2onet_ros.crop_samples import CropError, load_crops
-from h2onet_ros.engines import BundleError, EngineError, WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.engines import BundleError, EngineError, WeightsBundle, create_engine
 
 CROPS = 40
 DEMO = Path(quantisation.__file__).parent / "assets" / "demo" / "demo.mp4"
@@ -141,7 +141,7 @@ def recording(tmp_path_factory):
 
 def test_hands_of_a_recording_serve_as_crops(capsys, recording, tmp_path, monkeypatch):
     monkeypatch.setattr(quantisation, "MOST_LOSS_MM", np.inf)
-    bundle = WeightsBundle.load(default_bundle_path())
+    bundle = WeightsBundle.load()
     arguments = ("--calibration", recording, "--engine", "onnxruntime", "--crops", 20)
     code, text, error = quantise(capsys, bundle, tmp_path / "new", *arguments)
     assert code == 0, error
@@ -156,7 +156,7 @@ def test_few_crops_are_spread_over_a_whole_video(tmp_path):
     for frame in frames:
         video.write(frame)
     video.release()
-    bundle = WeightsBundle.load(default_bundle_path())
+    bundle = WeightsBundle.load()
     engine = create_engine(bundle, "onnxruntime")
     few, many = (load_crops(tmp_path / "hand.mp4", bundle, most, None, engine).crops for most in (4, 60))
     assert few.shape == (4, 3, 128, 128)
@@ -172,7 +172,7 @@ def test_a_video_without_hands_is_reported(tmp_path):
     for _ in range(3):
         video.write(np.full((240, 320, 3), 90, np.uint8))
     video.release()
-    bundle = WeightsBundle.load(default_bundle_path())
+    bundle = WeightsBundle.load()
     with pytest.raises(CropError, match="no hands were found in"):
         load_crops(tmp_path / "grey.mp4", bundle, 4, None, create_engine(bundle, "onnxruntime"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import parity_network as parity
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from h2onet_ros.cli import main
-from h2onet_ros.engines import WeightsBundle, create_engine
+from h2onet_ros.engines import WeightsBundle, create_engine, packaged_bundles
 
 
 def run(capsys, *arguments) -> tuple[int, str, str]:
@@ -50,6 +51,18 @@ def test_export_stores_another_precision(capsys, exported, tmp_path):
     crops = np.random.default_rng(0).random((1, 3, 128, 128), dtype=np.float32)
     a, b = (create_engine(x, "onnxruntime").encode(crops).vertices for x in (bundle, half))
     assert np.abs(a - b).max() < 0.05 * a.std()
+
+
+def test_list_shows_the_weights_that_come_along(capsys):
+    code, text, _ = run(capsys, "list")
+    assert code == 0
+    rows = text.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == list(packaged_bundles())
+    for row in rows:
+        assert re.search(r"[0-9.]+ mm, [0-9.]+%$", row), row
+    code, text, _ = run(capsys, "list", "--json")
+    assert code == 0
+    assert json.loads(text) == {name: str(folder) for name, folder in packaged_bundles().items()}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.engines import WeightsBundle, create_engine
 from h2onet_ros.perception.camera import Camera, CameraError
 from h2onet_ros.perception.hand_size import hand_length
 from h2onet_ros.perception.pipeline import HandPipeline, PipelineConfig
@@ -27,7 +27,7 @@ RATE = 33_333_333
 
 @pytest.fixture(scope="module")
 def engine():
-    return create_engine(WeightsBundle.load(default_bundle_path()))
+    return create_engine(WeightsBundle.load())
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.engines import WeightsBundle, bundle_path, create_engine
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.pipeline import HandPipeline, PipelineConfig
 from h2onet_ros.perception.smoothing import SmoothingConfig
@@ -31,7 +31,7 @@ DEPTH_ERROR = 0.03  # median, metres; 0.015 measured
 
 @pytest.fixture(scope="module")
 def engine():
-    return create_engine(WeightsBundle.load(default_bundle_path()))
+    return create_engine(WeightsBundle.load())
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_crops_are_as_tight_as_the_bundle_says(recording, tmp_path):
     sizes = []
     for scale in (1.5, 1.2):
         folder = tmp_path / str(scale)
-        shutil.copytree(default_bundle_path(), folder)
+        shutil.copytree(bundle_path(), folder)
         description = json.loads((folder / "bundle.json").read_text())
         description["info"]["crop_scale"] = scale
         (folder / "bundle.json").write_text(json.dumps(description))

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("moderngl", reason="the renderer needs moderngl (extra `train`)")
 pytest.importorskip("scipy", reason="the renderer needs SciPy (extra `train`)")
 
-from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.engines import WeightsBundle, create_engine
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.depth import fit_depth
 from h2onet_ros.perception.hand_size import SizeCalibration, hand_length
@@ -33,7 +33,7 @@ Sequence = list[Shown]
 
 @pytest.fixture(scope="module")
 def engine():
-    return create_engine(WeightsBundle.load(default_bundle_path()))
+    return create_engine(WeightsBundle.load())
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.engines import WeightsBundle, create_engine
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.pipeline import HandPipeline, PipelineConfig
 from h2onet_ros.perception.snapshot import SnapshotError, load_state, save_state
@@ -19,7 +19,7 @@ COUNT, BREAKS = 14, (1, 6, 9)
 
 @pytest.fixture(scope="module")
 def engine():
-    return create_engine(WeightsBundle.load(default_bundle_path()), "onnxruntime")
+    return create_engine(WeightsBundle.load(), "onnxruntime")
 
 
 @pytest.fixture(scope="module")

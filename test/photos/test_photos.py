@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from h2onet_ros.engines import default_bundle_path
+from h2onet_ros.engines import bundle_path
 from h2onet_ros.hand.metrics import pa_mean_distance
 from h2onet_ros.photos import command
 
-DEMO = default_bundle_path().parents[1] / "demo"
+DEMO = bundle_path().parents[1] / "demo"
 FRAME = 100
 """Shows a right and a left hand, whole."""
 

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.engines import WeightsBundle, bundle_path, create_engine
 from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.types import Frame
 from train import check_video
@@ -17,13 +17,13 @@ from train.detector.landmarks import LandmarkNetwork
 from train.evaluation.jitter import still_jitter
 from train.evaluation.video import evaluate_video
 
-DEMO = default_bundle_path().parents[1] / "demo"
+DEMO = bundle_path().parents[1] / "demo"
 FRAMES = 8
 
 
 @pytest.fixture(scope="module")
 def bundle():
-    return WeightsBundle.load(default_bundle_path())
+    return WeightsBundle.load()
 
 
 @pytest.fixture(scope="module")

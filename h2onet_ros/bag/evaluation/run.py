@@ -30,7 +30,7 @@ from h2onet_ros.bag.progress import image_bar
 from h2onet_ros.bag.reader import BagReader
 from h2onet_ros.bag.sources import BagSource
 from h2onet_ros.bag.units import SECOND
-from h2onet_ros.engines import WeightsBundle, create_engine, default_bundle_path
+from h2onet_ros.engines import WeightsBundle, create_engine
 from h2onet_ros.perception.pipeline import HandPipeline, PipelineConfig
 from h2onet_ros.perception.smoothing import SmoothingConfig
 from h2onet_ros.perception.tracker import TrackerConfig
@@ -79,7 +79,7 @@ def evaluate(
             stack.callback(truth.close)
         if depth := open_depth(source, settings):
             stack.callback(depth.close)
-        bundle = WeightsBundle.load(settings.weights or default_bundle_path())
+        bundle = WeightsBundle.load(settings.weights)
         engine = create_engine(bundle, settings.engine, settings.threads, settings.precision)
         pipeline = HandPipeline(engine, pipeline_config(settings))
         stack.callback(pipeline.close)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from h2onet_ros.bag.errors import BagError
 from h2onet_ros.bag.evaluation.settings import EvaluationSettings, topic_folder
+from h2onet_ros.engines import bundle_path
 
 Status = Literal["done", "losses", "interrupted", "failed", "died", "not started"]
 """How a job ended: all processed, some of it lost, stopped by the user, input that cannot be used (or a fault
@@ -126,9 +127,8 @@ def make_jobs(
     """
     stems = [recording_name(path) for path in recordings]
     taken = set(stems)
-    settings = replace(
-        settings, calibration=_absolute(settings.calibration), weights=_absolute(settings.weights)
-    )
+    weights = bundle_path(settings.weights) if settings.weights else None
+    settings = replace(settings, calibration=_absolute(settings.calibration), weights=_absolute(weights))
     jobs: list[Job] = []
     for path, name in zip(recordings, stems):
         if stems.count(name) > 1:
@@ -142,7 +142,7 @@ def make_jobs(
     return jobs
 
 
-def _absolute(path: str | None) -> str | None:
+def _absolute(path: str | Path | None) -> str | None:
     return None if path is None else str(Path(path).absolute())
 
 
