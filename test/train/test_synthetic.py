@@ -19,7 +19,7 @@ from train.synthetic import assemble, labels, recording, render, shards
 from train.synthetic.backgrounds import Panorama
 from train.synthetic.flesh import forward_kinematics, penetration
 from train.synthetic.grip import close_around
-from train.synthetic.poses import PoseSampler
+from train.synthetic.poses import FINGERS, PoseSampler
 from train.synthetic.renderer import Shot
 
 COUNT = 12
@@ -74,6 +74,24 @@ def test_fists_are_drawn_as_often_as_other_hands_and_closed(sampler):
     folded = np.linalg.norm(tips - knuckles, axis=-1) < 0.05
     assert 0.1 < folded.all(1).mean() < 0.4
     assert folded.any(1).mean() < 0.9
+
+
+def test_one_bent_finger_takes_its_neighbours_along(sampler):
+    rng = np.random.default_rng(4)
+    bend = np.stack([sampler.draw(rng, "one_bent")[list(FINGERS), 0] for _ in range(60)])
+    chosen = bend.argmax(1)
+    assert set(chosen) == {0, 1, 2, 3}
+    away = np.abs(np.arange(4) - chosen[:, None])
+    chosen_bend, next_to_it, far = (np.degrees(bend[away == k]).mean() for k in (0, 1, 2))
+    assert chosen_bend > next_to_it + 20 > far + 22
+
+
+def test_only_the_poses_asked_for_are_drawn():
+    hand, rng = open_hand(), np.random.default_rng(5)
+    sampler = PoseSampler(hand, {"fist": 1.0})
+    posed = hand.pose(hand.pose_from_angles(np.stack([sampler.draw(rng) for _ in range(20)])))
+    reach = np.linalg.norm(posed.joints[:, [8, 12, 16, 20]] - posed.joints[:, [5, 9, 13, 17]], axis=-1)
+    assert np.median(reach) < 0.05
 
 
 @pytest.mark.parametrize(("radius", "ball"), [(0.012, False), (0.03, False), (0.03, True)])
@@ -247,6 +265,10 @@ def test_command_line_makes_a_data_set_and_continues_it(tmp_path, monkeypatch, c
     monkeypatch.setattr("sys.argv", [*arguments, "--seed", "2"])
     assert render.main() == 1
     assert "begun with other seed" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", [*arguments, "--poses", "fist=2", "yoga"])
+    with pytest.raises(SystemExit):
+        render.main()
+    assert "expected one of relaxed, open, fist" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminated"])

@@ -7,7 +7,7 @@ rather than in rotations lets fingers be coupled as they are in life and two pos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -51,27 +51,33 @@ def _degrees(*angles: float) -> np.ndarray:
     return np.radians(np.asarray(angles, dtype=np.float64))
 
 
+FAMILIES = {
+    "relaxed": 0.12,
+    "open": 0.10,
+    "fist": 0.15,
+    "counting": 0.20,
+    "one_bent": 0.08,
+    "pinch": 0.09,
+    "grasp": 0.11,
+    "thumb_up": 0.05,
+    "hook": 0.05,
+    "blend": 0.10,
+    "loose": 0.05,
+}
+"""Kinds of poses, and how often each is drawn."""
+
+
 @dataclass
 class PoseSampler:
-    """Draws poses of `hand`; every draw comes from the generator it is given, so a seed repeats it."""
+    """Draws poses of `hand`; every draw comes from the generator it is given, so a seed repeats it.
+
+    Attributes:
+        families: how often each of `FAMILIES` is drawn, in proportion; those left out never.
+    """
 
     hand: HandModel
-    _families: list[tuple[float, str]] = field(init=False, repr=False)
+    families: Mapping[str, float] = field(default_factory=lambda: FAMILIES)
     _resting_thumbs: dict[tuple[int, ...], np.ndarray] = field(init=False, repr=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._families = [
-            (0.12, "relaxed"),
-            (0.10, "open"),
-            (0.15, "fist"),
-            (0.22, "counting"),
-            (0.09, "pinch"),
-            (0.11, "grasp"),
-            (0.05, "thumb_up"),
-            (0.05, "hook"),
-            (0.10, "blend"),
-            (0.05, "loose"),
-        ]
 
     def draw(self, rng: np.random.Generator, family: str | None = None) -> np.ndarray:
         """One pose as anatomical angles `(16, 3)`, without fingers passing through each other."""
@@ -86,8 +92,8 @@ class PoseSampler:
         return candidates[int(np.argmin(depth))]
 
     def _any_family(self, rng: np.random.Generator) -> str:
-        weights, names = zip(*self._families)
-        return str(rng.choice(names, p=np.asarray(weights) / sum(weights)))
+        weights = np.array(list(self.families.values()))
+        return str(rng.choice(list(self.families), p=weights / weights.sum()))
 
     def clip(self, angles: np.ndarray) -> np.ndarray:
         """`angles` within the hand's limits and short of the fingertips entering the palm."""
@@ -113,6 +119,7 @@ class PoseSampler:
             "open": self._open,
             "fist": self._fist,
             "counting": self._counting,
+            "one_bent": self._one_bent,
             "pinch": self._pinch,
             "grasp": self._grasp,
             "thumb_up": self._thumb_up,
@@ -217,6 +224,21 @@ class PoseSampler:
             self._draw_thumb(angles, "counting", rng)
         return angles
 
+    def _one_bent(self, rng: np.random.Generator) -> np.ndarray:
+        """One finger bent, the others stretched and spread; its neighbours follow a part of the way, since
+        fingers share muscles (Zatsiorsky et al., "Enslaving effects in multi-finger force production",
+        Experimental Brain Research 2000)."""
+        angles = np.zeros((16, 3))
+        chosen = int(rng.integers(4))
+        mcp, pip = rng.uniform(25, 85), rng.uniform(40, 100)
+        follows = rng.uniform(0, 0.6)
+        for k, finger in enumerate(FINGERS):
+            share = follows ** abs(k - chosen) * rng.uniform(0.6, 1.0) if k != chosen else 1.0
+            self.bend(angles, finger, mcp * share + rng.normal(0, 6), pip * share + rng.normal(0, 6))
+        self.fan(angles, rng.uniform(0, 16), rng)
+        self._draw_thumb(angles, "spread" if rng.random() < 0.6 else "any", rng)
+        return angles
+
     def _rest_thumb(self, angles: np.ndarray, stretched: tuple[int, ...], rng: np.random.Generator) -> None:
         """Lay the thumb on the bent fingers, or on the palm where all are `stretched` (4 flags)."""
         if stretched not in self._resting_thumbs:
@@ -286,7 +308,7 @@ class PoseSampler:
         return angles
 
     def _blend(self, rng: np.random.Generator) -> np.ndarray:
-        names = [name for _, name in self._families if name != "blend"]
+        names = [name for name in FAMILIES if name != "blend"]
         first, second = (self._candidate(rng, str(rng.choice(names))) for _ in range(2))
         share = rng.uniform(0.2, 0.8)
         return share * first + (1 - share) * second

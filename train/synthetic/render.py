@@ -16,7 +16,8 @@ import multiprocessing
 import os
 import signal
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,13 @@ from h2onet_ros.hand.model import HandModel, open_hand
 from train.synthetic.assemble import CROP_SIZE, SUPERSAMPLING, Assembler, RenderedFrame
 from train.synthetic.backgrounds import BackgroundLibrary
 from train.synthetic.geometry import HandSurface
-from train.synthetic.poses import PoseSampler
+from train.synthetic.poses import FAMILIES, PoseSampler
 from train.synthetic.renderer import Renderer
 from train.synthetic.sampler import SceneSampler
 from train.synthetic.shards import FORMAT, shard_path, write_shard
 from train.synthetic.textures import build_textures
 
-GENERATOR = 3
+GENERATOR = 4
 """Raised whenever a seed gives other data than before, so that no data set is continued with other rules."""
 
 STORED_QUALITY = 92
@@ -52,6 +53,7 @@ class Recipe:
     skins: Path | None = None
     backgrounds: Path | None = None
     painted_skins: int = 16
+    poses: Mapping[str, float] = field(default_factory=lambda: FAMILIES)
 
     def description(self, hand: HandModel) -> dict[str, Any]:
         """The content of `dataset.json`."""
@@ -81,7 +83,8 @@ class Factory:
         backgrounds = BackgroundLibrary(recipe.backgrounds)
         textures = build_textures(surface, recipe.skins, backgrounds.photographs, recipe.painted_skins)
         side = round(CROP_SIZE * SUPERSAMPLING)
-        self.sampler = SceneSampler(PoseSampler(surface.hand), textures, backgrounds, recipe.triplets)
+        poses = PoseSampler(surface.hand, recipe.poses)
+        self.sampler = SceneSampler(poses, textures, backgrounds, recipe.triplets)
         self.assembler = Assembler(surface, Renderer(textures.layers, (side, side), *tiles), backgrounds)
 
     def samples(self, first: int, count: int) -> list[list[RenderedFrame]]:
@@ -200,6 +203,15 @@ def render(folder: Path, count: int, recipe: Recipe, workers: int) -> tuple[int,
     return samples, frames
 
 
+def _family(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    if name not in FAMILIES:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(FAMILIES)}, got {name!r}")
+    if weight and not 0 < float(weight) < np.inf:
+        raise argparse.ArgumentTypeError(f"expected a positive weight, got {text!r}")
+    return name, float(weight or 1.0)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -215,6 +227,13 @@ def main() -> int:
     )
     parser.add_argument("--painted-skins", type=int, default=16, help="skins that the renderer makes up")
     parser.add_argument("--backgrounds", type=Path, help="folder made by train.fetch_backgrounds")
+    parser.add_argument(
+        "--poses",
+        nargs="+",
+        type=_family,
+        metavar="NAME[=WEIGHT]",
+        help=f"these families of poses only, as often as their weights tell, of {', '.join(FAMILIES)}",
+    )
     arguments = parser.parse_args()
     for name in ("skins", "backgrounds"):
         folder = getattr(arguments, name)
@@ -229,6 +248,7 @@ def main() -> int:
         skins=arguments.skins,
         backgrounds=arguments.backgrounds,
         painted_skins=arguments.painted_skins,
+        poses=dict(arguments.poses) if arguments.poses else FAMILIES,
     )
     # Being ended by another program is no different from Ctrl-C, even where the shell has masked that.
     for cause in (signal.SIGINT, signal.SIGTERM):
