@@ -114,6 +114,7 @@ _NUMBERS = {
     "palm_threshold": "least score of a palm detection (0.5)",
     "start_presence": "least probability of a hand for a new one (0.5)",
     "min_presence": "probability of a hand below which it counts as missed (0.3)",
+    "image_alignment": "share of the way that bones are turned towards the image points (0.6)",
     "hand_scale": "factor on the size of the hands (1)",
     "hand_length": "metres from wrist to middle finger's tip of every hand (as the network says)",
     "assumed_field_of_view_deg": "of a camera without calibration, longer side (60)",

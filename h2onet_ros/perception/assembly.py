@@ -1,5 +1,5 @@
 """From what the network said about one crop to a hand in the camera's frame: mirrored back, turned to the
-camera's axes, sized, placed, smoothed."""
+camera's axes, sized, placed, aligned, smoothed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from h2onet_ros.engines.base import FusedHands
+from h2onet_ros.perception.alignment import ImageAlignment
 from h2onet_ros.perception.depth import fit_depth
 from h2onet_ros.perception.hand_size import LearntLength, hand_length
 from h2onet_ros.perception.memory import TemporalMemory
@@ -41,12 +42,16 @@ class AssemblyOptions:
     fit_rotation: correct the rotation by the image points (and depth).
     hand_scale: factor on the size of the network's hands.
     hand_length: metres; not None: every hand is made this long.
+    image_alignment: how far bones are turned towards the image points, 0 to 1.
+    aligner: turns them.
     """
 
     turn_to_view: bool
     fit_rotation: bool
     hand_scale: float
     hand_length: float | None
+    image_alignment: float
+    aligner: ImageAlignment
 
 
 def assemble(
@@ -107,9 +112,12 @@ def assemble(
     # Without depth a hand that is so many times larger is so many times farther away.
     position = placement.position if fit is not None else placement.position * np.float32(scale)
     change = (scale * placement.turn).astype(np.float32)
-    pose = HandPose(
-        position, placement.turn.astype(np.float32) @ rotation, vertices @ change.T, joints @ change.T
-    )
+    vertices, joints = vertices @ change.T, joints @ change.T
+    if options.image_alignment > 0:
+        seen = frame.camera.normalise(points)
+        visible = 1 - np.nan_to_num(fused.occlusion[row, :5])
+        vertices, joints = options.aligner(vertices, joints, position, seen, visible, options.image_alignment)
+    pose = HandPose(position, placement.turn.astype(np.float32) @ rotation, vertices, joints)
     pose = state.smoother(pose, frame.stamp)
     return Hand(
         track_id=track.track_id,

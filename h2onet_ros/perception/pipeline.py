@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from h2onet_ros.engines.base import Engine, FrameFeatures
+from h2onet_ros.perception.alignment import ALIGNMENT, ImageAlignment
 from h2onet_ros.perception.assembly import AssemblyOptions, HandState, assemble
 from h2onet_ros.perception.crop import (
     CROP_SCALE,
@@ -47,6 +48,8 @@ class PipelineConfig:
     hand_scale: factor on the size of the network's hands, 0.3 to 3.
     hand_length: metres from the middle of the wrist's crease along the bones to the tip of the middle finger.
         Every hand is made this long, and `hand_scale` does not count. None: as the network and depth say.
+    image_alignment: how far bones are turned from where the mesh has them to where the image points have
+        them, 0 to 1.
 
     Raises:
         ValueError: for values out of range.
@@ -62,12 +65,15 @@ class PipelineConfig:
     fit_rotation: bool = True
     hand_scale: float = 1.0
     hand_length: float | None = None
+    image_alignment: float = ALIGNMENT
 
     def __post_init__(self) -> None:
         if self.max_hands < 1:
             raise ValueError(f"PipelineConfig.max_hands: expected at least 1, got {self.max_hands}")
         if not 0 < self.palm_threshold < 1:
             raise ValueError(f"PipelineConfig.palm_threshold: expected 0 to 1, got {self.palm_threshold}")
+        if not 0 <= self.image_alignment <= 1:
+            raise ValueError(f"PipelineConfig.image_alignment: expected 0 to 1, got {self.image_alignment}")
         if not MIN_SCALE <= self.hand_scale <= MAX_SCALE:
             raise ValueError(
                 f"PipelineConfig.hand_scale: expected {MIN_SCALE} to {MAX_SCALE}, got {self.hand_scale}"
@@ -95,6 +101,7 @@ class HandPipeline:
         self._config = config or PipelineConfig()
         cv2.setNumThreads(self._config.threads)
         self._size = engine.bundle.image_size
+        self._aligner = ImageAlignment(engine.bundle.topology)
         self._tracker = Tracker(self._config.max_hands, self._config.tracker)
         self._finder = Finder(self._tracker, self._config.palm_threshold, self._config.threads)
         self._states: dict[int, HandState] = {}
@@ -229,7 +236,12 @@ class HandPipeline:
         hands = {}
         config = self._config
         options = AssemblyOptions(
-            config.turn_to_view, config.fit_rotation, config.hand_scale, config.hand_length
+            config.turn_to_view,
+            config.fit_rotation,
+            config.hand_scale,
+            config.hand_length,
+            config.image_alignment,
+            self._aligner,
         )
         for i, track in enumerate(tracks):
             state = self._states[track.track_id]

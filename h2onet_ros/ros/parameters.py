@@ -73,6 +73,9 @@ class NodeParameters:
     smoothing: float = _parameter(
         1.0, "Strength of the smoothing over time; 0 publishes what the network says.", 0, 10
     )
+    image_alignment: float = _parameter(
+        0.6, "Share of the way that bones are turned from the mesh's towards the image points'.", 0, 1
+    )
     hand_scale: float = _parameter(
         1.0, "Factor on the size of the network's hands; ~/calibrate_hand_scale sets it.", 0.3, 3
     )
@@ -168,6 +171,7 @@ def pipeline_config(parameters: NodeParameters) -> PipelineConfig:
             ),
             smoothing=SmoothingConfig(strength=smoothing) if smoothing else SmoothingConfig(enabled=False),
             palm_threshold=parameters.palm_threshold,
+            image_alignment=parameters.image_alignment,
             hand_scale=parameters.hand_scale,
             hand_length=parameters.hand_length or None,
             threads=parameters.threads,

@@ -104,6 +104,7 @@ def test_threads_cannot_be_changed(engine):
         {"hand_scale": 0.0},
         {"hand_scale": float("nan")},
         {"hand_length": 18.0},
+        {"image_alignment": 1.5},
         {"hand_length": float("nan")},
     ],
 )

@@ -117,6 +117,7 @@ def pipeline_config(settings: EvaluationSettings) -> PipelineConfig:
         tracker=TrackerConfig(min_presence=settings.min_presence, start_presence=settings.start_presence),
         smoothing=SmoothingConfig(settings.smoothing > 0, settings.smoothing or 1.0),
         palm_threshold=settings.palm_threshold,
+        image_alignment=settings.image_alignment,
         hand_scale=settings.hand_scale,
         hand_length=settings.hand_length,
         threads=settings.threads,

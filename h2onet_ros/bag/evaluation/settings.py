@@ -18,6 +18,7 @@ RANGES = {
     "start_presence": (0.0, 1.0),
     "min_presence": (0.0, 1.0),
     "smoothing": (0.0, 10.0),
+    "image_alignment": (0.0, 1.0),
     "hand_scale": (0.3, 3.0),
     "hand_length": (0.05, 0.4),
     "assumed_field_of_view_deg": (10.0, 170.0),
@@ -46,8 +47,8 @@ class EvaluationSettings:
         calibration: camera_info YAML file in place of the recorded camera info.
         weights: weights bundle; None for the one that comes along.
         engine, precision, threads: what runs the mesh network, and in which arithmetic.
-        max_hands, palm_threshold, start_presence, min_presence, smoothing, hand_scale, hand_length: as the
-            node's parameters of these names; `hand_length` None: as long as the network says.
+        max_hands, palm_threshold, start_presence, min_presence, smoothing, image_alignment, hand_scale,
+            hand_length: as the node's parameters of these names; `hand_length` None: as the network says.
         rectified, assumed_field_of_view_deg: likewise, of the camera.
         depth: have depth images put each wrist at its distance: those of the recording in the images' frame.
         depth_topic: their topic; None: the only one there is. With a topic `depth` need not be given.
@@ -75,6 +76,7 @@ class EvaluationSettings:
     start_presence: float = 0.5
     min_presence: float = 0.3
     smoothing: float = 1.0
+    image_alignment: float = 0.6
     hand_scale: float = 1.0
     hand_length: float | None = None
     rectified: bool = False

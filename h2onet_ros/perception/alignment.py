@@ -1,0 +1,96 @@
+"""Bones turned towards where the image shows them.
+
+The network reads image points and mesh off the same features, but the points are closer to the picture,
+photographs most of all, which teach points rather than meshes. So after placement each bone is turned a part
+of the way from where the mesh has it to where the points of its ends have it, and stays as long; fingers that
+are hidden keep what the network says. The mesh follows its joints.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2onet_ros.hand.joints import SKELETON
+from h2onet_ros.hand.topology import HandTopology
+from h2onet_ros.perception.types import FloatArray
+
+Array = NDArray[np.floating]
+
+ALIGNMENT = 0.6
+"""How far bones are turned, 0 to 1: about where errors in space are smallest; see docs/placement.md."""
+
+_FINGERS = np.arange(1, 21).reshape(5, 4)
+_PALM = np.array([0, 1, 5, 9, 13, 17])
+_PARENTS = {int(child): int(parent) for parent, child in SKELETON}
+_SMOOTHING = 6  # rounds in which each vertex takes half of its neighbours' mean weights
+
+
+class ImageAlignment:
+    """Turns the bones of one kind of mesh.
+
+    Args:
+        topology: of the mesh.
+    """
+
+    def __init__(self, topology: HandTopology) -> None:
+        weights = _joint_weights(topology)
+        # So that the mesh's own joints come to lie where the aligned ones are.
+        self._weights = (weights @ np.linalg.inv(topology.joint_regressor @ weights)).astype(np.float32)
+
+    def __call__(
+        self,
+        vertices: FloatArray,
+        joints: FloatArray,
+        position: Array,
+        seen: Array,
+        visible: Array,
+        strength: float,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Aligned vertices `(V, 3)` and joints `(21, 3)`.
+
+        Args:
+            vertices: `(V, 3)` relative to the wrist, along the camera's axes, metres.
+            joints: `(21, 3)` likewise.
+            position: `(3,)` of the wrist in the camera's frame.
+            seen: `(21, 2)` undistorted image points on the plane at depth 1.
+            visible: `(5,)` probability that each finger, thumb to little finger, is not hidden.
+            strength: 0 to 1, see `ALIGNMENT`.
+        """
+        share = np.repeat(strength * np.square(visible), 4)
+        wanted = seen * (joints[:, 2:] + position[2])
+        aligned = np.array(joints, np.float64)
+        for child, parent in _PARENTS.items():
+            bone = joints[child] - joints[parent]
+            length = np.linalg.norm(bone)
+            turned = np.array(bone, np.float64)
+            turned[:2] += share[child - 1] * (wanted[child] - wanted[parent] - bone[:2])
+            aligned[child] = aligned[parent] + turned * (length / max(float(np.linalg.norm(turned)), 1e-9))
+        moved = (aligned - joints).astype(np.float32)
+        return vertices + self._weights @ moved, joints + moved
+
+
+def _joint_weights(topology: HandTopology) -> Array:
+    """`(V, 21)` how much each vertex follows each joint along bones and about the palm; rows sum up to 1."""
+    template = topology.template
+    joints = topology.joint_regressor @ template
+    weights = np.zeros((len(template), 21))
+    palm = np.flatnonzero(topology.vertex_part == 5)
+    near = 1 / np.square(np.linalg.norm(template[palm, None] - joints[_PALM], axis=-1) + 1e-3)
+    weights[np.ix_(palm, _PALM)] = near / near.sum(1, keepdims=True)
+    for finger, chain in enumerate(_FINGERS):
+        for vertex in np.flatnonzero(topology.vertex_part == finger):
+            begin, along = joints[chain[:-1]], np.diff(joints[chain], axis=0)
+            t = np.clip(((template[vertex] - begin) * along).sum(1) / np.square(along).sum(1), 0, 1)
+            nearest = int(np.linalg.norm(begin + t[:, None] * along - template[vertex], axis=1).argmin())
+            weights[vertex, chain[nearest]] = 1 - t[nearest]
+            weights[vertex, chain[nearest + 1]] += t[nearest]
+    # No kinks where a finger meets the palm.
+    adjacency = np.zeros((len(template), len(template)))
+    for a, b in ((0, 1), (1, 2), (2, 0)):
+        adjacency[topology.faces[:, a], topology.faces[:, b]] = 1
+        adjacency[topology.faces[:, b], topology.faces[:, a]] = 1
+    adjacency /= np.maximum(adjacency.sum(1, keepdims=True), 1)
+    for _ in range(_SMOOTHING):
+        weights = 0.5 * (weights + adjacency @ weights)
+    return weights
