@@ -22,7 +22,6 @@ ALIGNMENT = 0.6
 
 _FINGERS = np.arange(1, 21).reshape(5, 4)
 _PALM = np.array([0, 1, 5, 9, 13, 17])
-_PARENTS = {int(child): int(parent) for parent, child in SKELETON}
 _SMOOTHING = 6  # rounds in which each vertex takes half of its neighbours' mean weights
 
 
@@ -57,16 +56,17 @@ class ImageAlignment:
             visible: `(5,)` probability that each finger, thumb to little finger, is not hidden.
             strength: 0 to 1, see `ALIGNMENT`.
         """
-        share = np.repeat(strength * np.square(visible), 4)
+        share = np.repeat(strength * np.square(visible), 4)[:, None]
         wanted = seen * (joints[:, 2:] + position[2])
-        aligned = np.array(joints, np.float64)
-        for child, parent in _PARENTS.items():
-            bone = joints[child] - joints[parent]
-            length = np.linalg.norm(bone)
-            turned = np.array(bone, np.float64)
-            turned[:2] += share[child - 1] * (wanted[child] - wanted[parent] - bone[:2])
-            aligned[child] = aligned[parent] + turned * (length / max(float(np.linalg.norm(turned)), 1e-9))
-        moved = (aligned - joints).astype(np.float32)
+        parents, children = SKELETON.T
+        bones: Array = joints[children] - joints[parents]
+        turned = bones.astype(np.float64)
+        turned[:, :2] += share * (wanted[children] - wanted[parents] - bones[:, :2])
+        lengths, stretched = (np.linalg.norm(b, axis=1, keepdims=True) for b in (bones, turned))
+        turned *= lengths / np.maximum(stretched, 1e-9)
+        # From the wrist outwards each joint moves by what all bones before it do.
+        moved = np.zeros((21, 3), np.float32)
+        moved[1:] = (turned - bones).reshape(5, 4, 3).cumsum(1).reshape(20, 3)
         return vertices + self._weights @ moved, joints + moved
 
 
