@@ -22,6 +22,7 @@ ALIGNMENT = 0.6
 
 _FINGERS = np.arange(1, 21).reshape(5, 4)
 _PALM = np.array([0, 1, 5, 9, 13, 17])
+_DAMPING = 0.003
 _SMOOTHING = 6  # rounds in which each vertex takes half of its neighbours' mean weights
 
 
@@ -34,8 +35,12 @@ class ImageAlignment:
 
     def __init__(self, topology: HandTopology) -> None:
         weights = _joint_weights(topology)
-        # So that the mesh's own joints come to lie where the aligned ones are.
-        self._weights = (weights @ np.linalg.inv(topology.joint_regressor @ weights)).astype(np.float32)
+        # So that the mesh's own joints come to lie where the aligned ones are, as far as that takes no more
+        # than moderate moves: what joints do that the mesh cannot tell apart is left to the weights.
+        own = topology.joint_regressor @ weights
+        damping = _DAMPING * np.eye(21)
+        weights = weights @ np.linalg.solve(own.T @ own + damping, own.T + damping)
+        self._weights = weights.astype(np.float32)
 
     def __call__(
         self,
@@ -75,11 +80,16 @@ def _joint_weights(topology: HandTopology) -> Array:
     template = topology.template
     joints = topology.joint_regressor @ template
     weights = np.zeros((len(template), 21))
-    palm = np.flatnonzero(topology.vertex_part == 5)
+    parts = topology.vertex_part
+    if len(np.unique(parts)) < 6:
+        # Of imported weights the parts may be unknown.
+        nearest_joint = np.linalg.norm(template[:, None] - joints, axis=-1).argmin(1)
+        parts = np.where(np.isin(nearest_joint, _PALM), 5, (nearest_joint - 1) // 4)
+    palm = np.flatnonzero(parts == 5)
     near = 1 / np.square(np.linalg.norm(template[palm, None] - joints[_PALM], axis=-1) + 1e-3)
     weights[np.ix_(palm, _PALM)] = near / near.sum(1, keepdims=True)
     for finger, chain in enumerate(_FINGERS):
-        for vertex in np.flatnonzero(topology.vertex_part == finger):
+        for vertex in np.flatnonzero(parts == finger):
             begin, along = joints[chain[:-1]], np.diff(joints[chain], axis=0)
             t = np.clip(((template[vertex] - begin) * along).sum(1) / np.square(along).sum(1), 0, 1)
             nearest = int(np.linalg.norm(begin + t[:, None] * along - template[vertex], axis=1).argmin())

@@ -1,5 +1,7 @@
 """Bones turned towards the image points: as far as asked, as long as before, the mesh with them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,18 @@ def test_a_hidden_finger_keeps_what_the_network_says(aligner, topology):
     aligned, moved = aligner(vertices, joints, POSITION, seen(truth), visible, 1.0)
     np.testing.assert_allclose(moved[INDEX], joints[INDEX], atol=1e-6)
     np.testing.assert_allclose(aligned, vertices, atol=1e-6)
+
+
+def test_a_mesh_whose_parts_are_unknown_is_turned_as_well(aligner, topology):
+    """As of checkpoints imported without a MANO file."""
+    unknown = replace(topology, vertex_part=np.full(topology.vertex_count, 5))
+    vertices, joints = posed(10)
+    _, truth = posed(30)
+    given = vertices, joints, POSITION, seen(truth), ALL_VISIBLE, 1.0
+    (aligned, moved), (known, _) = ImageAlignment(unknown)(*given), aligner(*given)
+    np.testing.assert_allclose(topology.joint_regressor @ aligned, moved, atol=1e-4)
+    assert np.abs(known - vertices).max() > 0.02
+    np.testing.assert_allclose(aligned, known, atol=0.003)
 
 
 def test_the_skin_has_no_kinks(aligner, topology):
