@@ -350,7 +350,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, help="instead of --frames: how long, at 30 images a second")
     parser.add_argument("--engine", default="auto", help="engine that runs the network (auto)")
     parser.add_argument("--threads", type=int, default=1, help="threads of the engine (1)")
-    parser.add_argument("--weights", metavar="WEIGHTS", help=WEIGHTS_HELP)
+    parser.add_argument("--weights", help=WEIGHTS_HELP)
     parser.add_argument("--no-markers", action="store_true", help="do not subscribe to the markers")
     parser.add_argument("--out", default="output/bench_node.json", help="document to write (%(default)s)")
     parser.add_argument("--docs", action="store_true", help="put the table into docs/node.md, too")

@@ -13,7 +13,10 @@ WEIGHTS_HELP = (
     "weights bundle: a folder, or the name of one that comes along (`h2onet weights list`; default: default)"
 )
 
-EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+"""Wrong arguments or input: nothing was done (argparse exits with it too)."""
 
 
 def number(low: float, high: float, kind: type[int] | type[float] = float) -> Callable[[str], float]:

@@ -21,7 +21,7 @@ import numpy as np
 from h2onet_ros.bag.errors import BagError
 from h2onet_ros.bag.evaluation.overlay import OverlayVideo
 from h2onet_ros.bag.sources import VideoSource
-from h2onet_ros.engines import BundleError, EngineError, WeightsBundle, bundle_path, create_engine
+from h2onet_ros.engines import BundleError, EngineError, WeightsBundle, create_engine
 from h2onet_ros.perception.pipeline import HandPipeline, PipelineConfig
 from h2onet_ros.perception.types import Frame, FrameResult
 from train.detector.landmarks import LandmarkNetwork
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="WHEEL_OR_FILE",
         help="mediapipe-0.10.21 wheel, or hand_landmark_full.tflite; without it nothing is judged",
     )
-    parser.add_argument("--bundle", type=Path, default=bundle_path())
+    parser.add_argument("--bundle", type=Path, help="weights bundle, or the name of one that comes along")
     parser.add_argument("--hands", type=int, default=2, help="most hands to follow")
     parser.add_argument("--every", type=int, default=5, help="judge every so many frames")
     parser.add_argument("--frames", type=int, help="stop after so many")

@@ -42,8 +42,8 @@ class BundleError(ValueError):
 
 def packaged_bundles() -> dict[str, Path]:
     """Folders of the weights that come with the package, by name; `default` is first."""
-    found = {path.parent.name: path.parent for path in sorted(PACKAGED.glob(f"*/{INFO}"))}
-    return dict(sorted(found.items(), key=lambda item: item[0] != "default"))
+    folders = [path.parent for path in PACKAGED.glob(f"*/{INFO}")]
+    return {f.name: f for f in sorted(folders, key=lambda f: (f.name != "default", f.name))}
 
 
 def bundle_path(given: str | Path | None = None) -> Path:

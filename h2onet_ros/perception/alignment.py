@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from h2onet_ros.hand.decimation import edges
 from h2onet_ros.hand.joints import SKELETON
 from h2onet_ros.hand.topology import HandTopology
 from h2onet_ros.perception.types import FloatArray
@@ -89,17 +90,18 @@ def _joint_weights(topology: HandTopology) -> Array:
     near = 1 / np.square(np.linalg.norm(template[palm, None] - joints[_PALM], axis=-1) + 1e-3)
     weights[np.ix_(palm, _PALM)] = near / near.sum(1, keepdims=True)
     for finger, chain in enumerate(_FINGERS):
-        for vertex in np.flatnonzero(parts == finger):
-            begin, along = joints[chain[:-1]], np.diff(joints[chain], axis=0)
-            t = np.clip(((template[vertex] - begin) * along).sum(1) / np.square(along).sum(1), 0, 1)
-            nearest = int(np.linalg.norm(begin + t[:, None] * along - template[vertex], axis=1).argmin())
-            weights[vertex, chain[nearest]] = 1 - t[nearest]
-            weights[vertex, chain[nearest + 1]] += t[nearest]
+        rows = np.flatnonzero(parts == finger)
+        begin, along = joints[chain[:-1]], np.diff(joints[chain], axis=0)
+        from_begin = template[rows, None] - begin
+        # Where on each of the three bones it is next to each vertex, 0 to 1; the nearest bone counts.
+        t = np.clip((from_begin * along).sum(-1) / np.square(along).sum(-1), 0, 1)
+        bone = np.linalg.norm(from_begin - t[..., None] * along, axis=-1).argmin(1)
+        t = t[np.arange(len(rows)), bone]
+        weights[rows, chain[bone]], weights[rows, chain[bone + 1]] = 1 - t, t
     # No kinks where a finger meets the palm.
     adjacency = np.zeros((len(template), len(template)))
-    for a, b in ((0, 1), (1, 2), (2, 0)):
-        adjacency[topology.faces[:, a], topology.faces[:, b]] = 1
-        adjacency[topology.faces[:, b], topology.faces[:, a]] = 1
+    a, b = edges(topology.faces).T
+    adjacency[a, b] = adjacency[b, a] = 1
     adjacency /= np.maximum(adjacency.sum(1, keepdims=True), 1)
     for _ in range(_SMOOTHING):
         weights = 0.5 * (weights + adjacency @ weights)

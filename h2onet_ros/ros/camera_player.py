@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from h2onet_ros.ros.process import EXIT_FAILURE, EXIT_USAGE, Gate, Reporter, StopRequest, quiet_opencv
+from h2onet_ros.command import EXIT_FAILURE, EXIT_USAGE
+from h2onet_ros.ros.process import Gate, Reporter, StopRequest, quiet_opencv
 
 if TYPE_CHECKING:
     from h2onet_ros.bag.sources import Source

@@ -15,8 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from h2onet_ros.command import WEIGHTS_HELP
-from h2onet_ros.ros.process import EXIT_FAILURE, EXIT_USAGE, StopRequest, quiet_opencv
+from h2onet_ros.command import EXIT_FAILURE, EXIT_USAGE, WEIGHTS_HELP
+from h2onet_ros.ros.process import StopRequest, quiet_opencv
 
 PROGRAM = "h2onet_demo"
 EXAMPLES = """\
@@ -47,7 +47,7 @@ def arguments(args: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, default=Path("output/demo"), help="where to write (output/demo)"
     )
-    parser.add_argument("--weights", metavar="WEIGHTS", help=WEIGHTS_HELP)
+    parser.add_argument("--weights", help=WEIGHTS_HELP)
     parser.add_argument("--engine", default="auto", help="engine that runs the networks (auto)")
     parser.add_argument("--threads", type=int, default=1, help="threads of the engine (1)")
     parser.add_argument("--markers", action="store_true", help="record the markers for RViz too")

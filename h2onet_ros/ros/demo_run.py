@@ -17,11 +17,12 @@ from h2onet_ros.bag.contact_sheet import contact_sheet, write_image
 from h2onet_ros.bag.errors import BagError
 from h2onet_ros.bag.progress import image_bar
 from h2onet_ros.bag.sources import BagSource, Source, SourceError, VideoSource
+from h2onet_ros.command import EXIT_FAILURE, EXIT_USAGE
 from h2onet_ros.engines import ENGINE_NAMES, WeightsBundle, bundle_path
 from h2onet_ros.ros.demo_report import DemoReport
 from h2onet_ros.ros.domain import reserved_domain
 from h2onet_ros.ros.environment import local_environment
-from h2onet_ros.ros.process import EXIT_FAILURE, EXIT_USAGE, StopRequest
+from h2onet_ros.ros.process import StopRequest
 from h2onet_ros.ros.supervisor import Event, Supervisor, explain_exit
 
 PLAYER, NODE, RECORDER = "camera player", "hand node", "recorder"

@@ -12,10 +12,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
-EXIT_OK = 0
-EXIT_FAILURE = 1
-EXIT_USAGE = 2
-"""Wrong arguments or input: nothing was done (argparse exits with it too)."""
+from h2onet_ros.command import EXIT_OK
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

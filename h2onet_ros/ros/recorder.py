@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from h2onet_ros.ros.process import EXIT_FAILURE, EXIT_USAGE, Reporter, StopRequest, quiet_opencv
+from h2onet_ros.command import EXIT_FAILURE, EXIT_USAGE
+from h2onet_ros.ros.process import Reporter, StopRequest, quiet_opencv
 
 PROGRAM = "hand_recorder"
 

@@ -265,10 +265,11 @@ def test_command_line_makes_a_data_set_and_continues_it(tmp_path, monkeypatch, c
     monkeypatch.setattr("sys.argv", [*arguments, "--seed", "2"])
     assert render.main() == 1
     assert "begun with other seed" in capsys.readouterr().err
-    monkeypatch.setattr("sys.argv", [*arguments, "--poses", "fist=2", "yoga"])
-    with pytest.raises(SystemExit):
-        render.main()
-    assert "expected one of relaxed, open, fist" in capsys.readouterr().err
+    for poses, says in (("yoga", "expected one of relaxed, open, fist"), ("fist=two", "a positive weight")):
+        monkeypatch.setattr("sys.argv", [*arguments, "--poses", "open=2", poses])
+        with pytest.raises(SystemExit):
+            render.main()
+        assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminated"])

@@ -207,9 +207,13 @@ def _family(text: str) -> tuple[str, float]:
     name, _, weight = text.partition("=")
     if name not in FAMILIES:
         raise argparse.ArgumentTypeError(f"expected one of {', '.join(FAMILIES)}, got {name!r}")
-    if weight and not 0 < float(weight) < np.inf:
+    try:
+        share = float(weight or 1.0)
+    except ValueError:
+        share = np.nan
+    if not 0 < share < np.inf:
         raise argparse.ArgumentTypeError(f"expected a positive weight, got {text!r}")
-    return name, float(weight or 1.0)
+    return name, share
 
 
 def main() -> int:

@@ -23,8 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from h2onet_ros.command import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
+
 PROGRAM = "h2onet compare"
-EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
 REPORT, SUMMARY = "report.html", "comparison.json"
 _POINTS = 400
 """Points of a line over time."""
