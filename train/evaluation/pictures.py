@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from h2onet_ros.bag.contact_sheet import arrange
 from h2onet_ros.hand.joints import SKELETON
 from train.datasets.base import Frame
 from train.evaluation.predictions import STILL, Predictions, crop_frame
@@ -41,9 +42,7 @@ def draw_predictions(
             for a, b in SKELETON:
                 cv2.line(picture, pixels[a].tolist(), pixels[b].tolist(), colour, 1, cv2.LINE_AA)
         tiles.append(np.concatenate([picture, meshed], 1))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
-    lines = [np.concatenate(tiles[i : i + COLUMNS], 1) for i in range(0, len(tiles), COLUMNS)]
-    return np.concatenate(lines)
+    return arrange(tiles, COLUMNS)
 
 
 def _draw_mesh(
