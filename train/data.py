@@ -13,10 +13,14 @@ from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.crop import invert, transform_points
 from train.augment import CropJitter, random_affine, turned_upright
 from train.datasets.base import Frame
+from train.fingers import stretched
 from train.fit import Fits, meshes
 from train.real_crops import RealCrops
 from train.synthetic.shards import ShardSet, decode
 from train.views import views
+
+RARE = 0.005
+"""Share of the photographs below which a rare state of the fingers is drawn no more often."""
 
 
 class SyntheticSource:
@@ -68,7 +72,8 @@ class RealSource:
         self._vertices, self._rotation = meshes(fits, hand, rows)
         self._camera = fits.camera[rows]
         self._mesh_weight = np.where(fits.good()[rows], mesh_weight, 0.0)
-        self._cumulative = np.cumsum(_shares(crops.sources, self._rotation))
+        fingers = stretched(hand.joints(self._vertices))
+        self._cumulative = np.cumsum(_shares(crops.sources, self._rotation, fingers))
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -97,16 +102,22 @@ class RealSource:
         )
 
 
-def _shares(sources: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+def _shares(sources: np.ndarray, rotation: np.ndarray, fingers: np.ndarray) -> np.ndarray:
     """How often each crop is drawn.
 
     Every source counts with the square root of its size: the largest shows only a few people. So do the
-    palms, backs and edges of hands: people hold their palms to cameras, and a robot sees backs.
+    palms, backs and edges of hands: people hold their palms to cameras, and a robot sees backs. So do the
+    fingers that are stretched: with the open hand and "four" in a third of the photographs, a network takes
+    one bent finger for "four", the thumb being the index finger. What hardly any photograph shows may be a
+    bad fit and counts less.
     """
     _, source, sizes = np.unique(sources, return_inverse=True, return_counts=True)
     share = 1 / np.sqrt(sizes[source])
     for shown in views(rotation).values():
         share[shown] /= np.sqrt(share[shown].sum())
+    _, state = np.unique(fingers @ (1 << np.arange(5)), return_inverse=True)
+    common = np.bincount(state, share) / share.sum()
+    share /= np.sqrt(np.maximum(common, RARE))[state]
     return share / share.sum()
 
 

@@ -31,6 +31,9 @@ MANO_TO_STANDARD = np.array([_MANO_WITH_TIPS.index(name) for name in JOINT_NAMES
 """Index array `(21,)`: `mano[MANO_TO_STANDARD]` puts MANO's 16 joints followed by the five fingertips
 (thumb..little) into the standard order."""
 
+FINGER_CHAINS = np.arange(1, 21).reshape(5, 4)
+"""Joints of each finger, `(5, 4)`, from its base to its tip, in standard order."""
+
 SKELETON = np.array(
     [(0 if i % 4 == 1 else i - 1, i) for i in range(1, len(JOINT_NAMES))],
     dtype=np.int32,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2onet_ros.hand.decimation import edges
-from h2onet_ros.hand.joints import SKELETON
+from h2onet_ros.hand.joints import FINGER_CHAINS, SKELETON
 from h2onet_ros.hand.topology import HandTopology
 from h2onet_ros.perception.types import FloatArray
 
@@ -21,7 +21,6 @@ Array = NDArray[np.floating]
 ALIGNMENT = 0.6
 """How far bones are turned, 0 to 1: about where errors in space are smallest; see docs/placement.md."""
 
-_FINGERS = np.arange(1, 21).reshape(5, 4)
 _PALM = np.array([0, 1, 5, 9, 13, 17])
 _DAMPING = 0.003
 _SMOOTHING = 6  # rounds in which each vertex takes half of its neighbours' mean weights
@@ -89,7 +88,7 @@ def _joint_weights(topology: HandTopology) -> Array:
     palm = np.flatnonzero(parts == 5)
     near = 1 / np.square(np.linalg.norm(template[palm, None] - joints[_PALM], axis=-1) + 1e-3)
     weights[np.ix_(palm, _PALM)] = near / near.sum(1, keepdims=True)
-    for finger, chain in enumerate(_FINGERS):
+    for finger, chain in enumerate(FINGER_CHAINS):
         rows = np.flatnonzero(parts == finger)
         begin, along = joints[chain[:-1]], np.diff(joints[chain], axis=0)
         from_begin = template[rows, None] - begin
