@@ -2,6 +2,7 @@
 
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from train.augment import CropJitter, random_affine, turned_upright
 from train.batches import Ingredient, Mixture, StepBatches
 from train.data import RealSource, SyntheticSource, make_crop
 from train.datasets.base import DataSetError
+from train.fingers import stretched
 from train.fit import Fits, fit, meshes
 from train.real_crops import RealCrops, RealCropsError
+from train.synthetic.poses import MIDDLE
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +165,26 @@ def test_sources_are_drawn_by_weight(crops, fits, synthetic):
     ingredients = {"synthetic": Ingredient(synthetic, 3.0), "real": Ingredient(real, 1.0)}
     batch = StepBatches(Mixture(batch=200, triplet_share=0.0), ingredients, REGRESSOR, seed=1)[0]
     assert 0.15 < float((batch.occlusion_weight[0] == 0).float().mean()) < 0.35
+
+
+def test_a_rare_state_of_the_fingers_is_drawn_more_often(crops, fits):
+    """Open hands and one with its middle finger bent, of the same source and the same view."""
+    hand = open_hand()
+    people = crops[0].select(crops[0].sources == "people")
+    angles = np.zeros((len(people), 16, 3))
+    angles[2, MIDDLE : MIDDLE + 3, 0] = np.deg2rad([80, 95, 45])
+    assert stretched(hand.joints(hand.pose(hand.pose_from_angles(angles)).vertices)).tolist() == [
+        [True, True, i != 2, True, True] for i in range(len(people))
+    ]
+    poses = fits.pose.copy()
+    rows = [list(fits.names).index(name) for name in people.names]
+    poses[rows] = hand.pose_from_angles(angles)
+    real = RealSource(people, replace(fits, pose=poses), hand, 0.5)
+    rng = np.random.default_rng(0)
+    drawn = [real.draw(rng, 1)[0].name == people.names[2] for _ in range(800)]
+    even = 1 / len(people)
+    assert np.sqrt(even) * 0.6 < np.mean(drawn) < np.sqrt(even)
+    assert np.mean(drawn) > 1.5 * even
 
 
 def test_processes_share_a_batch_out(synthetic):
