@@ -9,9 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
 
-WEIGHTS_HELP = (
-    "weights bundle: a folder, or the name of one that comes along (`h2onet weights list`; default: default)"
-)
+WEIGHTS_HELP = "weights bundle: a folder, or the name of one that comes along (`h2onet weights list`)"
 
 EXIT_OK = 0
 EXIT_FAILURE = 1

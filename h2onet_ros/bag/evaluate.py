@@ -76,7 +76,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--params", metavar="YAML", type=Path, help="parameter file of the node; options override it"
     )
-    how.add_argument("--weights", help=WEIGHTS_HELP, **unset)
+    how.add_argument("--weights", help=f"{WEIGHTS_HELP}; if not given: as the node, by the engine", **unset)
     how.add_argument("--engine", help="engine that runs the networks (auto)", **unset)
     how.add_argument("--precision", help="of the engine, as float32 (auto: its own default)", **unset)
     how.add_argument("--threads", type=int, help="threads of the engine (1)", **unset)

@@ -2,7 +2,7 @@
 
 from .base import Engine, EngineError, FrameFeatures, FusedHands
 from .bundle import BundleError, BundleInfo, WeightsBundle, bundle_path, packaged_bundles, write_bundle
-from .select import ENGINE_NAMES, PRECISION_NAMES, create_engine
+from .select import ENGINE_NAMES, PRECISION_NAMES, create_engine, engine_for
 
 __all__ = [
     "ENGINE_NAMES",
@@ -16,6 +16,7 @@ __all__ = [
     "WeightsBundle",
     "bundle_path",
     "create_engine",
+    "engine_for",
     "packaged_bundles",
     "write_bundle",
 ]

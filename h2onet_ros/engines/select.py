@@ -142,6 +142,27 @@ def create_engine(
     return engine
 
 
+def engine_for(
+    weights: str | Path | None = None, name: str = "auto", threads: int = 1, precision: str = "auto"
+) -> Engine:
+    """An engine for weights given by folder or name, or for those that come along and keep up with a camera.
+
+    Without `weights`: `default`, but `compact` where ONNX Runtime on the processor is the engine. Two cores
+    that also run camera and listeners then answer two hands at 30 Hz; with `default` they fall behind.
+
+    Raises:
+        BundleError, EngineError: as `WeightsBundle.load` and `create_engine`.
+    """
+    engine = create_engine(WeightsBundle.load(weights), name, threads, precision)
+    if weights or engine.name != "onnxruntime":
+        return engine
+    _log.info(
+        "weights: compact (chosen: on a processor's ONNX Runtime they keep up with two hands at 30 Hz; "
+        "`default` is more accurate and takes twice as long)"
+    )
+    return create_engine(WeightsBundle.load("compact"), name, threads, precision)
+
+
 def _best(bundle: WeightsBundle, options: EngineOptions) -> Engine:
     """A GPU's engine where there is a GPU and one runs on it, else the processor's best."""
     return _best_on_gpu(bundle, options) or _best_on_cpu(bundle, options)

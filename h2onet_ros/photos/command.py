@@ -83,7 +83,7 @@ def _arguments(args: Sequence[str] | None) -> argparse.Namespace:
         help="from wrist to middle finger's tip (as the network says)",
     )
     how = parser.add_argument_group("how")
-    how.add_argument("--weights", help=WEIGHTS_HELP)
+    how.add_argument("--weights", help=f"{WEIGHTS_HELP}; default: default")
     how.add_argument("--engine", default="auto", help="that runs the network (%(default)s)")
     how.add_argument("--threads", type=number(1, 64, int), default=1, help="of the engine (%(default)s)")
     return parser.parse_args(args)

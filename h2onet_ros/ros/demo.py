@@ -47,7 +47,7 @@ def arguments(args: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, default=Path("output/demo"), help="where to write (output/demo)"
     )
-    parser.add_argument("--weights", help=WEIGHTS_HELP)
+    parser.add_argument("--weights", help=f"{WEIGHTS_HELP}; if not given: as the node, by the engine")
     parser.add_argument("--engine", default="auto", help="engine that runs the networks (auto)")
     parser.add_argument("--threads", type=int, default=1, help="threads of the engine (1)")
     parser.add_argument("--markers", action="store_true", help="record the markers for RViz too")

@@ -21,7 +21,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image
 
-from h2onet_ros.engines import WeightsBundle, create_engine
+from h2onet_ros.engines import WeightsBundle, engine_for
 from h2onet_ros.perception.pipeline import HandPipeline
 from h2onet_ros.perception.types import Frame, FrameResult
 from h2onet_ros.ros.camera_input import CameraInput
@@ -183,8 +183,8 @@ class HandMeshNode(LifecycleNode):
 
     def _load(self, state: LifecycleState) -> None:
         parameters = self._settings
-        bundle = WeightsBundle.load(parameters.weights)
-        engine = create_engine(bundle, parameters.engine, parameters.threads, parameters.precision)
+        engine = engine_for(parameters.weights, parameters.engine, parameters.threads, parameters.precision)
+        bundle = engine.bundle
         self.get_logger().info(f"weights {bundle.info.name} ({bundle.info.variant}) on {engine.description}")
         pipeline = HandPipeline(engine, pipeline_config(parameters))
         mesh = bundle.topology

@@ -46,7 +46,7 @@ class NodeParameters:
     )
     weights: str = _parameter(
         "",
-        "Folder of a weights bundle, or the name of one that comes along; empty: its default.",
+        "Folder of a weights bundle, or the name of one that comes along; empty: as fits the engine.",
         when=CONFIGURE,
     )
     engine: str = _parameter(

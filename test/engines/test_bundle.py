@@ -149,11 +149,11 @@ def test_a_bad_bundle_is_refused_with_a_reason(bundle_folder, damage, message):
 
 def test_weights_that_come_along_go_by_name(bundle_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert next(iter(packaged_bundles())) == "default"
+    assert list(packaged_bundles()) == ["default", "compact"]
     for name, folder in packaged_bundles().items():
         assert WeightsBundle.load(name).folder == folder
     assert WeightsBundle.load().folder == WeightsBundle.load("").folder == packaged_bundles()["default"]
-    with pytest.raises(BundleError, match=r"unheard_of does not exist.* come along: default"):
+    with pytest.raises(BundleError, match=r"unheard_of does not exist.* come along: default, compact"):
         WeightsBundle.load("unheard_of")
     # What lies where the user is goes first.
     bundle_folder.rename(tmp_path / "default")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import synthetic_hand
 
-from h2onet_ros.engines import EngineError, create_engine, select
+from h2onet_ros.engines import EngineError, create_engine, engine_for, select
 from h2onet_ros.engines.cuda import DeviceFacts
 from h2onet_ros.engines.tensorrt_build import MODULES
 from h2onet_ros.model.export import Provenance, export_bundle
@@ -114,3 +114,20 @@ def test_a_missing_library_is_named(bundle, monkeypatch):
 def test_precisions_an_engine_lacks_are_refused(bundle):
     with pytest.raises(EngineError, match="computes in float32 or int8, not 'bfloat16'"):
         create_engine(bundle, "onnxruntime", precision="bfloat16")
+
+
+def test_without_named_weights_onnxruntime_runs_the_compact_ones(caplog):
+    caplog.set_level(logging.INFO)
+    assert engine_for(name="onnxruntime").bundle.info.name == "open_hand_compact"
+    assert "weights: compact (chosen: on a processor's ONNX Runtime they keep up" in caplog.text
+
+
+def test_named_weights_are_not_replaced(caplog):
+    caplog.set_level(logging.INFO)
+    assert engine_for("default", "onnxruntime").bundle.info.name == "open_hand"
+    assert "compact" not in caplog.text
+
+
+def test_without_named_weights_openvino_runs_the_default_ones():
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    assert engine_for(name="openvino").bundle.info.name == "open_hand"

@@ -30,7 +30,7 @@ from h2onet_ros.bag.progress import image_bar
 from h2onet_ros.bag.reader import BagReader
 from h2onet_ros.bag.sources import BagSource
 from h2onet_ros.bag.units import SECOND
-from h2onet_ros.engines import WeightsBundle, create_engine
+from h2onet_ros.engines import WeightsBundle, engine_for
 from h2onet_ros.perception.pipeline import HandPipeline, PipelineConfig
 from h2onet_ros.perception.smoothing import SmoothingConfig
 from h2onet_ros.perception.tracker import TrackerConfig
@@ -79,8 +79,7 @@ def evaluate(
             stack.callback(truth.close)
         if depth := open_depth(source, settings):
             stack.callback(depth.close)
-        bundle = WeightsBundle.load(settings.weights)
-        engine = create_engine(bundle, settings.engine, settings.threads, settings.precision)
+        engine = engine_for(settings.weights, settings.engine, settings.threads, settings.precision)
         pipeline = HandPipeline(engine, pipeline_config(settings))
         stack.callback(pipeline.close)
         what = identity(bag, source.topic.name, depth.topic if depth else None, settings, engine)
@@ -89,7 +88,7 @@ def evaluate(
         checkpoint = Checkpoint(out, what)
         stored = prepare_folder(out, settings.existing, checkpoint)
         images = RecordedImages(source, settings, calibration, depth)
-        with _Evaluation(out, settings, source, bundle, truth, open_this_truth, images) as evaluation:
+        with _Evaluation(out, settings, source, engine.bundle, truth, open_this_truth, images) as evaluation:
             evaluation.process(pipeline, checkpoint, stored, is_interrupted, on_progress)
         return evaluation.conclude(bag, what, checkpoint)
 

@@ -45,7 +45,7 @@ class EvaluationSettings:
     Attributes:
         topic: image topic; None for the one with most images.
         calibration: camera_info YAML file in place of the recorded camera info.
-        weights: weights bundle; None for the one that comes along.
+        weights: weights bundle; None for one that comes along, as the engine is (`engine_for`).
         engine, precision, threads: what runs the mesh network, and in which arithmetic.
         max_hands, palm_threshold, start_presence, min_presence, smoothing, image_alignment, hand_scale,
             hand_length: as the node's parameters of these names; `hand_length` None: as the network says.
