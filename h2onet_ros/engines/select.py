@@ -129,17 +129,7 @@ def create_engine(
     Raises:
         EngineError: unknown name, library absent, or the engine refuses the bundle or the precision.
     """
-    if name not in ("auto", *ENGINE_NAMES):
-        raise EngineError(f"unknown engine {name!r}; choose auto, {', '.join(ENGINE_NAMES)}")
-    if threads < 1 or hands < 1:
-        raise EngineError(f"threads and hands must be at least 1, got {threads} and {hands}")
-    folder = default_cache_folder() if cache_folder == "default" else cache_folder
-    options = EngineOptions(threads, precision, None if folder is None else Path(folder), hands)
-    if name == "auto":
-        return _best(bundle, options)
-    engine = _FACTORIES[name](bundle, options)
-    _log.info("engine: %s (asked for)", engine.description)
-    return engine
+    return _create(bundle, lambda: bundle, name, threads, precision, cache_folder, hands)
 
 
 def engine_for(
@@ -153,19 +143,39 @@ def engine_for(
     Raises:
         BundleError, EngineError: as `WeightsBundle.load` and `create_engine`.
     """
-    engine = create_engine(WeightsBundle.load(weights), name, threads, precision)
-    if weights or engine.name != "onnxruntime":
-        return engine
+    bundle = WeightsBundle.load(weights)
+    return _create(bundle, (lambda: bundle) if weights else _compact, name, threads, precision)
+
+
+def _compact() -> WeightsBundle:
     _log.info(
         "weights: compact (chosen: on a processor's ONNX Runtime they keep up with two hands at 30 Hz; "
         "`default` is more accurate and takes twice as long)"
     )
-    return create_engine(WeightsBundle.load("compact"), name, threads, precision)
+    return WeightsBundle.load("compact")
 
 
-def _best(bundle: WeightsBundle, options: EngineOptions) -> Engine:
-    """A GPU's engine where there is a GPU and one runs on it, else the processor's best."""
-    return _best_on_gpu(bundle, options) or _best_on_cpu(bundle, options)
+def _create(
+    bundle: WeightsBundle,
+    for_onnxruntime: Callable[[], WeightsBundle],
+    name: str,
+    threads: int,
+    precision: str,
+    cache_folder: str | Path | None = "default",
+    hands: int = 1,
+) -> Engine:
+    """`create_engine`, which runs other weights if ONNX Runtime on the processor is the engine."""
+    if name not in ("auto", *ENGINE_NAMES):
+        raise EngineError(f"unknown engine {name!r}; choose auto, {', '.join(ENGINE_NAMES)}")
+    if threads < 1 or hands < 1:
+        raise EngineError(f"threads and hands must be at least 1, got {threads} and {hands}")
+    folder = default_cache_folder() if cache_folder == "default" else cache_folder
+    options = EngineOptions(threads, precision, None if folder is None else Path(folder), hands)
+    if name == "auto":
+        return _best_on_gpu(bundle, options) or _best_on_cpu(bundle, for_onnxruntime, options)
+    engine = _FACTORIES[name](for_onnxruntime() if name == "onnxruntime" else bundle, options)
+    _log.info("engine: %s (asked for)", engine.description)
+    return engine
 
 
 def _best_on_gpu(bundle: WeightsBundle, options: EngineOptions) -> Engine | None:
@@ -189,7 +199,9 @@ def _best_on_gpu(bundle: WeightsBundle, options: EngineOptions) -> Engine | None
     return None
 
 
-def _best_on_cpu(bundle: WeightsBundle, options: EngineOptions) -> Engine:
+def _best_on_cpu(
+    bundle: WeightsBundle, for_onnxruntime: Callable[[], WeightsBundle], options: EngineOptions
+) -> Engine:
     """OpenVINO for wide networks where it can use bfloat16, else ONNX Runtime.
 
     On one thread, in bfloat16 OpenVINO needs two thirds of ONNX Runtime's time at width 1, five sixths at
@@ -206,7 +218,7 @@ def _best_on_cpu(bundle: WeightsBundle, options: EngineOptions) -> Engine:
         else:
             _log.info("engine: %s (chosen: bfloat16 saves a third of the time)", engine.description)
             return engine
-    engine = _onnxruntime(bundle, options)
+    engine = _onnxruntime(for_onnxruntime(), options)
     _log.info("engine: %s (chosen: %s)", engine.description, reason)
     return engine
 
