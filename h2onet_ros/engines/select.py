@@ -113,6 +113,7 @@ def create_engine(
     precision: str = "auto",
     cache_folder: str | Path | None = "default",
     hands: int = 1,
+    on_processor: Callable[[], WeightsBundle] | None = None,
 ) -> Engine:
     """An engine for a bundle.
 
@@ -125,11 +126,24 @@ def create_engine(
         cache_folder: for compiled networks; "default" is the user's cache folder, None does without.
         hands: how many are usually in sight. Every engine takes any number; OpenVINO computes as many at once
             as named here, at the cost of memory for each (200 MB at width 1).
+        on_processor: gives the bundle to run instead, should ONNX Runtime on the processor be the engine.
 
     Raises:
         EngineError: unknown name, library absent, or the engine refuses the bundle or the precision.
     """
-    return _create(bundle, lambda: bundle, name, threads, precision, cache_folder, hands)
+    if name not in ("auto", *ENGINE_NAMES):
+        raise EngineError(f"unknown engine {name!r}; choose auto, {', '.join(ENGINE_NAMES)}")
+    if threads < 1 or hands < 1:
+        raise EngineError(f"threads and hands must be at least 1, got {threads} and {hands}")
+    folder = default_cache_folder() if cache_folder == "default" else cache_folder
+    options = EngineOptions(threads, precision, None if folder is None else Path(folder), hands)
+    if name == "auto":
+        return _best_on_gpu(bundle, options) or _best_on_cpu(bundle, on_processor, options)
+    if name == "onnxruntime" and on_processor:
+        bundle = on_processor()
+    engine = _FACTORIES[name](bundle, options)
+    _log.info("engine: %s (asked for)", engine.description)
+    return engine
 
 
 def engine_for(
@@ -144,7 +158,7 @@ def engine_for(
         BundleError, EngineError: as `WeightsBundle.load` and `create_engine`.
     """
     bundle = WeightsBundle.load(weights)
-    return _create(bundle, (lambda: bundle) if weights else _compact, name, threads, precision)
+    return create_engine(bundle, name, threads, precision, on_processor=None if weights else _compact)
 
 
 def _compact() -> WeightsBundle:
@@ -153,29 +167,6 @@ def _compact() -> WeightsBundle:
         "`default` is more accurate and takes twice as long)"
     )
     return WeightsBundle.load("compact")
-
-
-def _create(
-    bundle: WeightsBundle,
-    for_onnxruntime: Callable[[], WeightsBundle],
-    name: str,
-    threads: int,
-    precision: str,
-    cache_folder: str | Path | None = "default",
-    hands: int = 1,
-) -> Engine:
-    """`create_engine`, which runs other weights if ONNX Runtime on the processor is the engine."""
-    if name not in ("auto", *ENGINE_NAMES):
-        raise EngineError(f"unknown engine {name!r}; choose auto, {', '.join(ENGINE_NAMES)}")
-    if threads < 1 or hands < 1:
-        raise EngineError(f"threads and hands must be at least 1, got {threads} and {hands}")
-    folder = default_cache_folder() if cache_folder == "default" else cache_folder
-    options = EngineOptions(threads, precision, None if folder is None else Path(folder), hands)
-    if name == "auto":
-        return _best_on_gpu(bundle, options) or _best_on_cpu(bundle, for_onnxruntime, options)
-    engine = _FACTORIES[name](for_onnxruntime() if name == "onnxruntime" else bundle, options)
-    _log.info("engine: %s (asked for)", engine.description)
-    return engine
 
 
 def _best_on_gpu(bundle: WeightsBundle, options: EngineOptions) -> Engine | None:
@@ -200,7 +191,7 @@ def _best_on_gpu(bundle: WeightsBundle, options: EngineOptions) -> Engine | None
 
 
 def _best_on_cpu(
-    bundle: WeightsBundle, for_onnxruntime: Callable[[], WeightsBundle], options: EngineOptions
+    bundle: WeightsBundle, on_processor: Callable[[], WeightsBundle] | None, options: EngineOptions
 ) -> Engine:
     """OpenVINO for wide networks where it can use bfloat16, else ONNX Runtime.
 
@@ -218,7 +209,7 @@ def _best_on_cpu(
         else:
             _log.info("engine: %s (chosen: bfloat16 saves a third of the time)", engine.description)
             return engine
-    engine = _onnxruntime(for_onnxruntime(), options)
+    engine = _onnxruntime(on_processor() if on_processor else bundle, options)
     _log.info("engine: %s (chosen: %s)", engine.description, reason)
     return engine
 
