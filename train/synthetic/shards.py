@@ -151,6 +151,10 @@ class ShardSet:
         """Frames of every sample, `(samples,)`: 1 or 3."""
         return np.concatenate([np.asarray(shard["frame_count"]) for shard in self.shards])
 
+    def now(self, label: str) -> np.ndarray:
+        """A label of every sample's frame 0, `(samples, ...)`."""
+        return np.concatenate([shard[label][shard["first_frame"]] for shard in self.shards])
+
     def __getitem__(self, index: int) -> Sample:
         shard, rows = self.locate(index)
         images = [decode(shard, frame) for frame in range(rows.start, rows.stop)]
