@@ -23,6 +23,7 @@ from train.fingers import stretched
 from train.fit import Fits, fit, meshes
 from train.real_crops import RealCrops, RealCropsError
 from train.synthetic.poses import MIDDLE
+from train.synthetic.shards import shard_path, write_shard
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +186,25 @@ def test_a_rare_state_of_the_fingers_is_drawn_more_often(crops, fits):
     even = 1 / len(people)
     assert np.sqrt(even) * 0.6 < np.mean(drawn) < np.sqrt(even)
     assert np.mean(drawn) > 1.5 * even
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_rendered_hand_with_rare_fingers_is_drawn_more_often(frames, tmp_path):
+    """Of open hands, all seen alike, one with its middle finger bent."""
+    path = shard_path(write_synthetic(tmp_path, singles=0, triplets=12), 0)
+    labels = dict(np.load(path))
+    hand = open_hand()
+    angles = np.zeros((36, 16, 3))
+    angles[15:18, MIDDLE : MIDDLE + 3, 0] = np.deg2rad([80, 95, 45])  # the three frames of the sixth
+    labels["joints"] = hand.pose(hand.pose_from_angles(angles)).joints.astype(np.float32)
+    labels["rotation"] = np.tile(np.eye(3, dtype=np.float32), (36, 1, 1))
+    write_shard(path, labels)
+    source = SyntheticSource(tmp_path)
+    rng = np.random.default_rng(0)
+    names = [source.draw(rng, frames)[0].name for _ in range(800)]
+    assert len(set(names)) == 12
+    rare = np.mean([name.endswith("sample 5") for name in names])
+    assert 1.5 / 12 < rare < np.sqrt(1 / 12)
 
 
 def test_processes_share_a_batch_out(synthetic):
