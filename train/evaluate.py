@@ -12,6 +12,8 @@ Rendered hands (`--test`): `synthetic_single` leaves out the past: how much wors
 is good for. Crops are centred on the true joints; `jittered` ones vary as a tracker's
 regions do. `--count 256` gives the figures that a run logs as its validation.
 
+`--true-points` shows how much of the error comes from the image points: the mesh is read at the true ones.
+
 `--mediapipe` measures MediaPipe's landmark network on the same rendered hands (2D and 3D) and photographs
 (2D; their points are its own, so there it shows how well it repeats itself). A video is followed as the node
 does, as it is and mirrored, and judged by that network; `jitter` is how much a hand trembles that keeps still
@@ -104,6 +106,11 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="turn joints without the mesh's offset rotation, as the published evaluation does (by PyTorch)",
     )
+    parser.add_argument(
+        "--true-points",
+        action="store_true",
+        help="read the mesh at the true image points in place of those found (by PyTorch)",
+    )
     parser.add_argument("--json", type=Path, help="write the figures there, flat: set_figure")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write pictures and plots there")
     parser.add_argument("--submission", type=Path, metavar="ZIP", help="write HO3D's challenge file there")
@@ -115,6 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.video and not (arguments.bundle and arguments.mediapipe):
         parser.error("--video needs --bundle and --mediapipe")
+    if arguments.true_points and (arguments.real or arguments.video or arguments.submission):
+        parser.error("--true-points is for sets with full truth: --test, --dexycb, --ho3d")
     if (arguments.dexycb or arguments.ho3d) and not arguments.mano:
         parser.error("--dexycb and --ho3d need --mano MANO_RIGHT.pkl")
     if arguments.submission and not arguments.ho3d:
@@ -133,10 +142,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    changes = arguments.published_joints, arguments.true_points
     if arguments.bundle:
-        subject = bundle_subject(arguments.bundle, arguments.engine, arguments.published_joints)
+        subject = bundle_subject(arguments.bundle, arguments.engine, *changes)
     else:
-        subject = run_subject(arguments.run, arguments.published_joints)
+        subject = run_subject(arguments.run, *changes)
     if arguments.crop_scale:
         subject = replace(subject, crop_scale=arguments.crop_scale)
     if arguments.submission:

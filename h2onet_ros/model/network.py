@@ -152,16 +152,18 @@ class H2ONet(nn.Module):
                 decoder.offset_pred.head.layer.weight.mul_(OFFSET_SCALE)
         decoder.rot_reg.start_near_identity()
 
-    def encode(self, images: Tensor) -> FrameFeatures:
+    def encode(self, images: Tensor, uv: Tensor | None = None) -> FrameFeatures:
         """Features of one frame each.
 
         Args:
             images: (B, 3, 128, 128) RGB in 0..1, right hands.
+            uv: (B, 21, 2) image points to read the latent map at, 0..1 across the crop; None: its own.
         """
         decoder = self.decoder3d
-        latent, joint_feature, rotation_feature, uv = self.backbone(
+        latent, joint_feature, rotation_feature, found = self.backbone(
             images.contiguous(memory_format=torch.channels_last)
         )
+        uv = found if uv is None else uv
         points = decoder.sample_points(latent, uv)
         mesh = decoder.refine(points)
         with full_precision(images.device):

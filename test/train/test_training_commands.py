@@ -225,6 +225,20 @@ def test_open_hand_from_data_to_bundle_stopped_once(tmp_path, capsys):
         assert found[f"synthetic_{whole}_pa_mpjpe_mm"] == found["synthetic_pa_mpjpe_mm"]
         assert not any(name.startswith(f"synthetic_{none}_") for name in found)
 
+    # The last found of the bundle, with its own points.
+    told = {}
+    for which in (["--bundle", tmp_path / "bundle"], ["--run", tmp_path / "run"]):
+        call(evaluate.main, [*which, "--test", test, "--true-points", "--json", figures])
+        told[which[0]] = json.loads(figures.read_text())
+    assert told["--bundle"]["synthetic_uv_mean"] == 0 < found["synthetic_uv_mean"]
+    assert told["--bundle"]["synthetic_pa_mpjpe_mm"] != found["synthetic_pa_mpjpe_mm"]
+    assert told["--run"]["synthetic_pa_mpjpe_mm"] == pytest.approx(
+        told["--bundle"]["synthetic_pa_mpjpe_mm"], abs=0.05
+    )
+    with pytest.raises(SystemExit):
+        evaluate.main(["--run", str(tmp_path / "run"), "--true-points", *map(str, real)])
+    assert "--true-points is for sets with full truth" in capsys.readouterr().err
+
 
 def test_two_processes_train_together(trees, tmp_path):
     where = trees.options

@@ -84,7 +84,6 @@ def predict(
         jitter: how crops vary; the same for every call (seeded by the sample's number).
         forget: treat every sample as a single frame.
     """
-    predictor = subject.predictor
     parts = []
     for begin in range(0, len(samples), batch):
         chosen = [samples[i] for i in range(begin, min(begin + batch, len(samples)))]
@@ -96,8 +95,9 @@ def predict(
             frames = sample[:1] if forget else sample
             moments.append([len(crops) + min(k, len(frames) - 1) for k in range(3)])
             crops += [crop_frame(frame, subject, jitter, rng) for frame in frames]
-        features = predictor.encode(to_network([image for image, _, _ in crops]))
-        hands = predictor.fuse(*(features.select(rows) for rows in np.array(moments).T))
+        images = to_network([image for image, _, _ in crops])
+        features = subject.encode(images, np.stack([uv for _, uv, _ in crops]))
+        hands = subject.predictor.fuse(*(features.select(rows) for rows in np.array(moments).T))
         now = [crops[rows[0]] for rows in moments]
         truth = [true_hand(s[0], turn, joint_regressor) for s, (_, _, turn) in zip(chosen, now)]
         parts.append(

@@ -47,8 +47,10 @@ class NetworkPredictor:
         self._device = next(network.parameters()).device
 
     @torch.inference_mode()
-    def encode(self, crops: np.ndarray) -> FrameFeatures:
-        features = self._network.encode(torch.as_tensor(crops, device=self._device))
+    def encode(self, crops: np.ndarray, points: np.ndarray | None = None) -> FrameFeatures:
+        """As a `Predictor`; with `points` (B, 21, 2), 0..1, in place of the network's own image points."""
+        uv = None if points is None else torch.as_tensor(points, dtype=torch.float32, device=self._device)
+        features = self._network.encode(torch.as_tensor(crops, device=self._device), uv)
         return FrameFeatures(*(x.float().cpu().numpy() for x in features))
 
     @torch.inference_mode()
@@ -77,6 +79,7 @@ class Subject:
         upright: it wants crops in which the hand stands upright.
         frames: it looks at, 1 or 3.
         crop_scale: side of upright crops over the longer side of the hand's box.
+        true_points: it is told the true image points (a `NetworkPredictor` can be).
     """
 
     name: str
@@ -85,6 +88,14 @@ class Subject:
     upright: bool
     frames: int = 3
     crop_scale: float = CROP_SCALE
+    true_points: bool = False
+
+    def encode(self, crops: np.ndarray, points: np.ndarray) -> FrameFeatures:
+        """The predictor's features of crops (B, 3, S, S) with true image points (B, 21, 2)."""
+        if not self.true_points:
+            return self.predictor.encode(crops)
+        assert isinstance(self.predictor, NetworkPredictor)
+        return self.predictor.encode(crops, points)
 
     def has_mesh_of(self, hand: HandModel) -> bool:
         """Whether its vertices are those of `hand`, one by one."""
@@ -92,9 +103,9 @@ class Subject:
 
 
 def bundle_subject(
-    folder: str | Path, engine: str = "onnxruntime", published_joints: bool = False
+    folder: str | Path, engine: str = "onnxruntime", published_joints: bool = False, true_points: bool = False
 ) -> Subject:
-    """A bundle, run by an engine; by PyTorch where the published joints are asked for.
+    """A bundle, run by an engine; by PyTorch where its joints or points are to be others.
 
     Raises:
         BundleError, EngineError: it cannot be used.
@@ -102,15 +113,15 @@ def bundle_subject(
     bundle = WeightsBundle.load(folder)
     info = bundle.info
     predictor: Predictor
-    if published_joints:
-        predictor = NetworkPredictor(load_bundle_network(bundle), True)
+    if published_joints or true_points:
+        predictor = NetworkPredictor(load_bundle_network(bundle), published_joints)
     else:
         predictor = create_engine(bundle, engine)
     frames = 3 if info.variant == "multi_frame" else 1
-    return Subject(info.name, predictor, bundle.topology, info.upright, frames, info.crop_scale)
+    return Subject(info.name, predictor, bundle.topology, info.upright, frames, info.crop_scale, true_points)
 
 
-def run_subject(path: str | Path, published_joints: bool = False) -> Subject:
+def run_subject(path: str | Path, published_joints: bool = False, true_points: bool = False) -> Subject:
     """A training run's averaged weights; its folder, or a checkpoint in it.
 
     Raises:
@@ -129,4 +140,5 @@ def run_subject(path: str | Path, published_joints: bool = False) -> Subject:
         was_trained_upright(mixture),
         network.config.frames,
         mixture.crop.crop_scale,
+        true_points,
     )
