@@ -19,6 +19,7 @@ from h2onet_ros.engines import BundleError, WeightsBundle, create_engine
 from h2onet_ros.hand.model import open_hand
 from h2onet_ros.model import H2ONet
 from h2onet_ros.model.export import Provenance, export_bundle
+from train.averaging import average
 from train.batches import Mixture
 from train.checkpoint import CONFIG, TrainingError, load_network
 from train.config import RunConfig
@@ -98,11 +99,20 @@ def main() -> int:
         help="side of the crops that the node makes over the longer side of the hand's box, if not as "
         "trained; train.evaluate --crop-scale tells which is best",
     )
+    parser.add_argument(
+        "--average-with",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="runs that RUN continued, or that continued it: the mean of all their weights is exported",
+    )
     parser.add_argument("--precision", choices=("float16", "float32"), default="float16")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     arguments = parser.parse_args()
     try:
         network, description = load_network(arguments.run)
+        network = average([network, *(load_network(other)[0] for other in arguments.average_with)])
         provenance = describe(arguments.run, network, arguments)
         bundle = export_bundle(
             network, arguments.out, provenance, arguments.precision, overwrite=arguments.overwrite

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from commands import call  # noqa: E402
 from tiny import write_real, write_synthetic  # noqa: E402
 
 from h2onet_ros.engines import WeightsBundle, create_engine  # noqa: E402
+from h2onet_ros.model.weights import load_network as load_bundle_network  # noqa: E402
 from train import curve, evaluate, export, run  # noqa: E402
 from train.checkpoint import load_network, read_description  # noqa: E402
 from train.export import difference  # noqa: E402
@@ -192,6 +194,7 @@ def test_open_hand_from_data_to_bundle_stopped_once(tmp_path, capsys):
     assert "the checkpoint is written, the same command continues" in rest
     done = read_description(tmp_path / "run" / "checkpoint.safetensors")["step"]
     assert max(losses(tmp_path / "run")) == done
+    shutil.copytree(tmp_path / "run", tmp_path / "stopped")
     call(run.main, [*train, *small(optimisation__steps=done + 2)])
     shown = capsys.readouterr().out
     assert f"continuing at step {done} of {done + 2}" in shown
@@ -207,6 +210,16 @@ def test_open_hand_from_data_to_bundle_stopped_once(tmp_path, capsys):
     call(export.main, [tmp_path / "run", "--out", tmp_path / "bundle", "--metrics", figures])
     bundle = WeightsBundle.load(tmp_path / "bundle")
     assert bundle.info.upright and bundle.info.metrics == found
+
+    ends = tmp_path / "run", tmp_path / "stopped"
+    options = ["--out", tmp_path / "mean", "--precision", "float32"]
+    call(export.main, [ends[0], "--average-with", ends[1], *options])
+    mean = load_bundle_network(WeightsBundle.load(tmp_path / "mean")).state_dict()
+    first, second = (load_network(end)[0].state_dict() for end in ends)
+    for name in ("backbone.reduce.0.weight", "backbone.pre_layer.0.1.running_mean"):
+        apart = (first[name] - second[name]).abs().max()
+        off = (mean[name] - (first[name] + second[name]) / 2).abs().max()
+        assert off < 0.1 * apart, name
 
     runs = 2 * [str(tmp_path / "run")]
     curve.main([*runs, "--out", str(tmp_path / "curve.png")])

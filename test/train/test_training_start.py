@@ -12,6 +12,7 @@ import parity_network as parity  # noqa: E402
 
 from h2onet_ros.model import H2ONet, H2ONetConfig  # noqa: E402
 from h2onet_ros.model.export import Provenance, export_bundle  # noqa: E402
+from train.averaging import average  # noqa: E402
 from train.checkpoint import TrainingError  # noqa: E402
 from train.optimisation import Optimisation  # noqa: E402
 from train.start import start_backbone, start_from  # noqa: E402
@@ -106,6 +107,11 @@ def test_a_width_whose_channels_are_rounded_is_not_widened(topology, tmp_path):
 def test_parts_are_trained_on_top_of_the_same_network_only(topology, single):
     with pytest.raises(TrainingError, match=r"variant='single_frame'.*variant='multi_frame'"):
         start_from(network(topology, "multi_frame", 3), single[0], same=True)
+
+
+def test_networks_of_different_kinds_have_no_mean(topology):
+    with pytest.raises(ValueError, match="only networks of one kind have a mean"):
+        average([network(topology, "multi_frame", 1), network(topology, "single_frame", 1)])
 
 
 def test_nothing_to_start_from_is_named(topology, tmp_path):
