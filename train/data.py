@@ -13,14 +13,10 @@ from h2onet_ros.perception.camera import Camera
 from h2onet_ros.perception.crop import invert, transform_points
 from train.augment import CropJitter, random_affine, turned_upright
 from train.datasets.base import Frame
-from train.fingers import stretched
 from train.fit import Fits, meshes
 from train.real_crops import RealCrops
+from train.sampling import drawn, evened, stretched
 from train.synthetic.shards import ShardSet, decode
-from train.views import views
-
-RARE = 0.005
-"""Share of the samples below which a rare state of the fingers is drawn no more often."""
 
 
 class SyntheticSource:
@@ -45,8 +41,8 @@ class SyntheticSource:
     def draw(self, rng: np.random.Generator, frames: int) -> list[Frame]:
         """A random sample: any frame of any sample, or the three frames of a triplet."""
         if frames == 3 and len(self._triplets):
-            return self.sample(int(self._triplets[_drawn(self._cumulative_triplets, rng)]), 3)
-        index = _drawn(self._cumulative, rng)
+            return self.sample(int(self._triplets[drawn(self._cumulative_triplets, rng)]), 3)
+        index = drawn(self._cumulative, rng)
         shard, rows = self.shards.locate(index)
         return [self._frame(index, shard, int(rng.integers(rows.start, rows.stop)))] * frames
 
@@ -87,7 +83,7 @@ class RealSource:
 
     def draw(self, rng: np.random.Generator, frames: int) -> list[Frame]:
         """A random crop; as several frames, a hand that keeps still."""
-        return self.sample(_drawn(self._cumulative, rng), frames)
+        return self.sample(drawn(self._cumulative, rng), frames)
 
     def sample(self, index: int, frames: int) -> list[Frame]:
         """One crop; as several frames, a hand that keeps still."""
@@ -116,37 +112,6 @@ def _shares(sources: np.ndarray, rotation: np.ndarray, fingers: np.ndarray) -> n
     """
     _, source, sizes = np.unique(sources, return_inverse=True, return_counts=True)
     return evened(1 / np.sqrt(sizes[source]), rotation, fingers)
-
-
-def evened(share: np.ndarray, rotation: np.ndarray, fingers: np.ndarray) -> np.ndarray:
-    """How often each hand is drawn, so that what is common counts with the square root of its share.
-
-    Palms, backs and edges of hands: people hold their palms to cameras, and a robot sees backs. And which
-    fingers are stretched: with the open hand and "four" in a third of the photographs, a network takes one
-    bent finger for "four", the thumb being the index finger. A state that hardly any hand shows may be a bad
-    fit and counts less.
-
-    Args:
-        share: (N,) how often otherwise, in any unit.
-        rotation: (N, 3, 3), canonical hand to camera.
-        fingers: (N, 5), those that are stretched.
-
-    Returns:
-        (N,), the sum is 1.
-    """
-    share = share.astype(np.float64)
-    for shown in views(rotation).values():
-        share[shown] /= np.sqrt(share[shown].sum())
-    _, state = np.unique(fingers @ (1 << np.arange(5)), return_inverse=True)
-    common = np.bincount(state, share) / share.sum()
-    share /= np.sqrt(np.maximum(common, RARE))[state]
-    return share / share.sum()
-
-
-def _drawn(cumulative: np.ndarray, rng: np.random.Generator) -> int:
-    """A row drawn by shares; `cumulative` are their sums up to each row, in any unit."""
-    row = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-    return min(row, len(cumulative) - 1)
 
 
 def make_crop(

@@ -1,4 +1,4 @@
-"""The side of the hand that a picture shows, by which figures are split and photographs are drawn."""
+"""The side of the hand that a picture shows, by which figures are split and samples are drawn."""
 
 from __future__ import annotations
 

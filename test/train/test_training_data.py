@@ -19,9 +19,9 @@ from train.augment import CropJitter, random_affine, turned_upright
 from train.batches import Ingredient, Mixture, StepBatches
 from train.data import RealSource, SyntheticSource, make_crop
 from train.datasets.base import DataSetError
-from train.fingers import stretched
 from train.fit import Fits, fit, meshes
 from train.real_crops import RealCrops, RealCropsError
+from train.sampling import stretched
 from train.synthetic.poses import MIDDLE
 from train.synthetic.shards import shard_path, write_shard
 
