@@ -22,6 +22,7 @@ from train.augment import CropJitter, Photography, PhotoJitter, random_rotation
 from train.data import make_crop
 from train.datasets.base import DataSetError, Frame, Source
 from train.reference_crop import ReferenceAugmentation, ReferenceJitter
+from train.sampling import drawn
 
 Crop = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Picture (S, S, 3) uint8, image points (21, 2) in 0..1, rotation label (3, 3)."""
@@ -155,7 +156,7 @@ class StepBatches(Dataset):
         self._sizes = sizes
         self.mixture, self.seed, self.frames = mixture, seed, frames
         self._ingredients = list(ingredients.values())
-        self._cumulative = np.cumsum(weights / weights.sum())
+        self._cumulative = np.cumsum(weights)
         self._regressor = joint_regressor.astype(np.float32)
         self._rank, self._world = part
 
@@ -179,8 +180,7 @@ class StepBatches(Dataset):
 
     def _sample(self, step: int, place: int, count: int) -> tuple[list[tuple], str]:
         rng = np.random.default_rng([self.seed, step, place])
-        chosen = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-        ingredient = self._ingredients[min(chosen, len(self._ingredients) - 1)]
+        ingredient = self._ingredients[drawn(self._cumulative, rng)]
         frames = ingredient.source.draw(rng, count)
         crops = self._crops(frames, ingredient, rng)
         return [
